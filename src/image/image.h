@@ -1,0 +1,73 @@
+/*
+ * image.h: virtual disk images, as far as the pool has to understand them
+ *
+ * SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * Compiled into virttorrentd, into the hook and, within libvirt's tree, into
+ * the storage backend: GLib only, no libvirt, no process started.  Formats
+ * are read from a descriptor the caller opened, with bounded reads; nothing a
+ * header says is trusted.  qcow2 follows QEMU's docs/interop/qcow2.txt and
+ * takes its field names from there.
+ */
+
+#pragma once
+
+#include <glib.h>
+
+G_BEGIN_DECLS
+
+#define VIR_IMAGE_ERROR (virImageErrorQuark())
+GQuark virImageErrorQuark(void);
+
+typedef enum {
+    VIR_IMAGE_ERROR_FAILED,      /* a system call did, message has its reason */
+    VIR_IMAGE_ERROR_CORRUPT,     /* a header that contradicts its format */
+    VIR_IMAGE_ERROR_EXISTS,      /* the name is taken; nothing was changed */
+    VIR_IMAGE_ERROR_INVALID,     /* arguments no image can be made of */
+    VIR_IMAGE_ERROR_NO_SPACE,
+} VirImageError;
+
+typedef struct {
+    const char *format;          /* static: "qcow2", "raw", "vpc", "vmdk", "qed", "qcow", "vhdx", "vdi" */
+    guint64 capacity;            /* virtual size, bytes */
+    char *backing_file;          /* as the header stores it; NULL: standalone */
+    char *backing_format;        /* as the header stores it; NULL: not told */
+    gboolean external;           /* guest data lies in another file that is not a backing file
+                                  * (qcow2 external data file, vmdk extents, ...) */
+    guint cluster_bits;          /* qcow2 only */
+} VirImageInfo;
+
+void virImageInfoFree(VirImageInfo *info);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(VirImageInfo, virImageInfoFree)
+
+/* What the file behind @fd is, by its content.  Whatever has no known magic is
+ * raw with the file's length as capacity. Returns NULL with @error set. */
+VirImageInfo *virImageProbe(int fd, GError **error);
+
+/* A master must not lead anywhere else: no backing file, no parent, no external data. */
+gboolean virImageIsStandalone(const VirImageInfo *info);
+
+typedef struct {
+    guint64 capacity;            /* virtual size, bytes; rounded up to 512 */
+    const char *backing_file;    /* stored as given; at most 1023 bytes */
+    const char *backing_format;  /* recorded always */
+    guint cluster_bits;          /* 0: 16 (64 KiB clusters) */
+    gboolean extended_l2;
+    mode_t mode;                 /* of the new file */
+    gint64 uid, gid;             /* -1: as the process */
+} VirImageOverlayOptions;
+
+/* Makes the qcow2 v3 overlay @name in the directory @dirfd: written whole under
+ * a temporary name (O_TMPFILE where the file system has it), then linked; an
+ * existing @name is never replaced.  A crash leaves either no volume or a whole one. */
+gboolean virImageOverlayCreate(int dirfd,
+                               const char *name,
+                               const VirImageOverlayOptions *options,
+                               GError **error);
+
+/* Whether somebody has the file open for writing: a process on this host (a
+ * file lease tells), or a QEMU anywhere that shares its locks (QEMU's image
+ * locks, byte 101: shared write permission taken).  @fd is open for reading. */
+gboolean virImageIsInUse(int fd);
+
+G_END_DECLS
