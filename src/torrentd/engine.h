@@ -126,6 +126,8 @@ GBytes *virTorrentEngineSaveState(VirTorrentEngine *engine);
 typedef enum {
     VIR_TORRENT_ADD_SEED = 1 << 0,   /* the file is complete and was verified: do not read it */
     VIR_TORRENT_ADD_CHECK = 1 << 1,  /* verify what is on disk before anything else */
+    /* Both: verify a master; it is never written to.  Complete: EVENT_COMPLETE;
+     * anything missing or wrong: EVENT_FAILED, and nothing is downloaded. */
 } VirTorrentAddFlags;
 
 /* Exactly one of @metainfo and @magnet is given, or only @resume.
