@@ -210,7 +210,9 @@ testRaw(Scratch *s, gconstpointer data G_GNUC_UNUSED)
     assertProbe(s, "luks", "raw", 8, TRUE);
 
     /* a guest's last sector that only looks like a VHD's footer */
+    memset(noise + 70000 - 512, 0, 512);
     memcpy(noise + 70000 - 512, "conectix", 8);
+    noise[70000 - 512 + 63] = 2;
     scratchWrite(s, "noise", noise, 70000);
     assertProbe(s, "noise", "raw", 70000, TRUE);
 }
