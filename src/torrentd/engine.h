@@ -88,7 +88,8 @@ typedef struct {
 
 typedef enum {
     VIR_TORRENT_EVENT_METADATA,      /* the info dictionary is here: virTorrentEngineGetMetainfo() answers */
-    VIR_TORRENT_EVENT_COMPLETE,      /* every piece is verified and on disk, no descriptor is open for writing */
+    VIR_TORRENT_EVENT_COMPLETE,      /* every piece is verified and on disk, no descriptor is open for writing;
+                                        once after each virTorrentEngineAdd(), of a seed too */
     VIR_TORRENT_EVENT_FAILED,        /* message tells why; the torrent stays, stopped */
     VIR_TORRENT_EVENT_RESUME_DATA,   /* data: to be kept, for virTorrentEngineAdd() */
 } VirTorrentEventType;

@@ -1,0 +1,1085 @@
+/*
+ * test-engine.c: the contract of engine.h
+ *
+ * SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * Built twice: test-engine-fake with tests/engine-fake.c (FAKE defined) and
+ * test-engine with the real one.  Hosts are engines on loopback addresses; no
+ * port is fixed, so that test programs may run side by side.
+ */
+
+#include <config.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <glib/gstdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "engine.h"
+#ifdef FAKE
+# include "engine-fake.h"
+#endif
+
+#define KIB 1024
+#define MIB (1024 * KIB)
+
+/* --- a host --------------------------------------------------------------- */
+
+typedef struct {
+    char *dir;
+    VirTorrentEngine *engine;
+    GHashTable *complete, *metadata, *failed;   /* id -> how often, messages */
+    GHashTable *resume;                         /* id -> GBytes */
+    guint events;
+} Host;
+
+static void
+onEvent(const VirTorrentEvent *event, gpointer opaque)
+{
+    Host *host = opaque;
+    char *id = g_strdup(event->id);
+
+    host->events++;
+    switch (event->type) {
+    case VIR_TORRENT_EVENT_COMPLETE:
+        g_hash_table_insert(host->complete, id, GINT_TO_POINTER(
+            GPOINTER_TO_INT(g_hash_table_lookup(host->complete, id)) + 1));
+        break;
+    case VIR_TORRENT_EVENT_METADATA:
+        g_hash_table_insert(host->metadata, id, GINT_TO_POINTER(1));
+        break;
+    case VIR_TORRENT_EVENT_FAILED:
+        g_assert_nonnull(event->message);
+        g_hash_table_insert(host->failed, id, g_strdup(event->message));
+        break;
+    case VIR_TORRENT_EVENT_RESUME_DATA:
+        g_assert_nonnull(event->data);
+        g_hash_table_insert(host->resume, id, g_bytes_ref(event->data));
+        break;
+    }
+}
+
+static VirTorrentEngineSettings
+defaults(void)
+{
+    return (VirTorrentEngineSettings){ .listen_address = "127.0.0.1" };
+}
+
+static void
+hostStart(Host *host, const VirTorrentEngineSettings *settings)
+{
+    g_autoptr(GError) error = NULL;
+
+    host->engine = virTorrentEngineNew(settings, onEvent, host, &error);
+    g_assert_no_error(error);
+    g_assert_nonnull(host->engine);
+}
+
+static Host *
+hostNew(const VirTorrentEngineSettings *settings)
+{
+    Host *host = g_new0(Host, 1);
+    VirTorrentEngineSettings s = defaults();
+
+    host->dir = g_dir_make_tmp("test-engine-XXXXXX", NULL);
+    g_assert_nonnull(host->dir);
+    host->complete = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
+    host->metadata = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
+    host->failed = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
+    host->resume = g_hash_table_new_full(g_str_hash, g_str_equal, g_free,
+                                         (GDestroyNotify)g_bytes_unref);
+    hostStart(host, settings ? settings : &s);
+    return host;
+}
+
+static void
+removeDir(const char *path)
+{
+    GDir *dir = g_dir_open(path, 0, NULL);
+    const char *name;
+
+    while (dir && (name = g_dir_read_name(dir))) {
+        g_autofree char *child = g_build_filename(path, name, NULL);
+
+        if (g_unlink(child) < 0)
+            removeDir(child);
+    }
+    if (dir)
+        g_dir_close(dir);
+    g_rmdir(path);
+}
+
+static void
+hostFree(Host *host)
+{
+    virTorrentEngineFree(host->engine);
+    removeDir(host->dir);
+    g_hash_table_unref(host->complete);
+    g_hash_table_unref(host->metadata);
+    g_hash_table_unref(host->failed);
+    g_hash_table_unref(host->resume);
+    g_free(host->dir);
+    g_free(host);
+}
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(Host, hostFree)
+
+static char *
+hostPath(Host *host, const char *name)
+{
+    return g_build_filename(host->dir, name, NULL);
+}
+
+static char *
+hostEndpoint(Host *host, const char *address)
+{
+    return g_strdup_printf("%s:%u", address, virTorrentEngineGetPort(host->engine));
+}
+
+static VirTorrentStatus
+hostStatus(Host *host, const char *id)
+{
+    VirTorrentStatus status;
+
+    g_assert_true(virTorrentEngineGetStatus(host->engine, id, &status));
+    return status;
+}
+
+/* --- waiting --------------------------------------------------------------- */
+
+static gboolean
+wakeUp(gpointer opaque G_GNUC_UNUSED)
+{
+    return G_SOURCE_CONTINUE;
+}
+
+static gint64
+deadline(double seconds)
+{
+    return g_get_monotonic_time() + (gint64)(seconds * G_USEC_PER_SEC);
+}
+
+/* One turn of the main loop; an end to the wait that cannot be missed. */
+static void
+turn(gint64 until, const char *what)
+{
+    if (g_get_monotonic_time() > until)
+        g_error("timed out: %s", what);
+    g_main_context_iteration(NULL, TRUE);
+}
+
+static void
+runFor(double seconds)
+{
+    gint64 until = deadline(seconds);
+
+    while (g_get_monotonic_time() < until)
+        g_main_context_iteration(NULL, TRUE);
+}
+
+static void
+waitFor(GHashTable *table, const char *id, const char *what)
+{
+    gint64 until = deadline(30);
+
+    while (!g_hash_table_contains(table, id))
+        turn(until, what);
+}
+
+static void
+waitComplete(Host *host, const char *id)
+{
+    gint64 until = deadline(30);
+
+    while (!g_hash_table_contains(host->complete, id)) {
+        const char *failed = g_hash_table_lookup(host->failed, id);
+
+        if (failed)
+            g_error("%s failed: %s", id, failed);
+        turn(until, "complete");
+    }
+}
+
+static GBytes *
+hostResumeData(Host *host, const char *id)
+{
+    g_hash_table_remove(host->resume, id);
+    virTorrentEngineRequestResumeData(host->engine);
+    waitFor(host->resume, id, "resume data");
+    return g_bytes_ref(g_hash_table_lookup(host->resume, id));
+}
+
+/* --- files ------------------------------------------------------------------ */
+
+static void
+writeFile(const char *path, gsize size, guint32 seed)
+{
+    g_autofree guint32 *data = g_malloc(size + 4);
+    g_autoptr(GRand) rand = g_rand_new_with_seed(seed);
+    gsize i;
+
+    for (i = 0; i < size / 4 + 1; i++)
+        data[i] = g_rand_int(rand);
+    g_assert_true(g_file_set_contents(path, (char *)data, size, NULL));
+}
+
+static void
+assertSameFile(const char *a, const char *b)
+{
+    g_autofree char *data_a = NULL;
+    g_autofree char *data_b = NULL;
+    gsize len_a, len_b;
+
+    g_assert_true(g_file_get_contents(a, &data_a, &len_a, NULL));
+    g_assert_true(g_file_get_contents(b, &data_b, &len_b, NULL));
+    g_assert_cmpmem(data_a, len_a, data_b, len_b);
+}
+
+static void
+flipByte(const char *path, goffset at)
+{
+    int fd = open(path, O_RDWR | O_CLOEXEC);
+    guint8 byte;
+
+    g_assert_cmpint(fd, >=, 0);
+    g_assert_cmpint(pread(fd, &byte, 1, at), ==, 1);
+    byte ^= 0xff;
+    g_assert_cmpint(pwrite(fd, &byte, 1, at), ==, 1);
+    close(fd);
+}
+
+static void
+onHashed(VirTorrentHash *hash G_GNUC_UNUSED, GBytes *metainfo, const GError *error, gpointer opaque)
+{
+    g_assert_no_error(error);
+    *(GBytes **)opaque = g_bytes_ref(metainfo);
+}
+
+static GBytes *
+hashFile(const char *path, const char *name)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    GBytes *metainfo = NULL;
+    g_autoptr(GError) error = NULL;
+    gint64 until = deadline(30);
+    VirTorrentHash *hash = virTorrentHashStart(fd, name, "qcow2", 10 * MIB, 0,
+                                               onHashed, &metainfo, &error);
+
+    g_assert_no_error(error);
+    close(fd);
+    while (!metainfo)
+        turn(until, "hash");
+    g_assert_cmpuint(virTorrentHashGetDone(hash), ==, virTorrentHashGetSize(hash));
+    virTorrentHashFree(hash);
+    return metainfo;
+}
+
+static gboolean
+add(Host *host, const char *id, GBytes *metainfo, const char *magnet, GBytes *resume,
+    VirTorrentAddFlags flags)
+{
+    g_autoptr(GError) error = NULL;
+    gboolean ok = virTorrentEngineAdd(host->engine, id, metainfo, magnet, resume,
+                                      host->dir, id, flags, &error);
+
+    g_assert_no_error(error);
+    return ok;
+}
+
+/* A file on @host, hashed and seeded. */
+static GBytes *
+publish(Host *host, const char *id, gsize size)
+{
+    g_autofree char *path = hostPath(host, id);
+    GBytes *metainfo;
+
+    writeFile(path, size, size);
+    metainfo = hashFile(path, id);
+    g_assert_true(add(host, id, metainfo, NULL, NULL, VIR_TORRENT_ADD_SEED));
+    return metainfo;
+}
+
+static void
+addPeer(Host *host, const char *id, Host *peer)
+{
+    g_autofree char *endpoint = hostEndpoint(peer, "127.0.0.1");
+    g_autoptr(GError) error = NULL;
+
+    virTorrentEngineAddPeer(host->engine, id, endpoint, &error);
+    g_assert_no_error(error);
+}
+
+static void
+assertFetched(Host *from, Host *to, const char *id)
+{
+    g_autofree char *a = hostPath(from, id);
+    g_autofree char *b = hostPath(to, id);
+    VirTorrentStatus status = hostStatus(to, id);
+
+    assertSameFile(a, b);
+    g_assert_cmpint(status.state, ==, VIR_TORRENT_COMPLETE);
+    g_assert_cmpuint(status.done, ==, status.size);
+    g_assert_cmpint(GPOINTER_TO_INT(g_hash_table_lookup(to->complete, id)), ==, 1);
+}
+
+static char *
+magnetOf(GBytes *metainfo, Host *peer)
+{
+    g_autoptr(VirTorrentMetainfo) info = virTorrentMetainfoParse(metainfo, NULL);
+    g_autofree char *endpoint = peer ? hostEndpoint(peer, "127.0.0.1") : NULL;
+
+    return g_strdup_printf("magnet:?xt=%s&dn=%s%s%s", info->key, info->name,
+                           endpoint ? "&x.pe=" : "", endpoint ? endpoint : "");
+}
+
+/* Descriptors of this process that are open for writing on @path. */
+static guint
+openForWriting(const char *path)
+{
+    GDir *dir = g_dir_open("/proc/self/fd", 0, NULL);
+    const char *name;
+    guint n = 0;
+
+    while ((name = g_dir_read_name(dir))) {
+        g_autofree char *link = g_build_filename("/proc/self/fd", name, NULL);
+        g_autofree char *target = g_file_read_link(link, NULL);
+        int flags = fcntl(atoi(name), F_GETFL);
+
+        if (g_strcmp0(target, path) == 0 && (flags & O_ACCMODE) != O_RDONLY)
+            n++;
+    }
+    g_dir_close(dir);
+    return n;
+}
+
+/* --- promises ---------------------------------------------------------------- */
+
+static void
+testListen(void)
+{
+    g_autoptr(Host) a = hostNew(NULL);
+    g_autoptr(Host) b = hostNew(NULL);
+    VirTorrentEngineSettings s = defaults();
+    g_autoptr(GError) error = NULL;
+
+    g_assert_cmpuint(virTorrentEngineGetPort(a->engine), !=, 0);
+    g_assert_cmpuint(virTorrentEngineGetPort(b->engine), !=, 0);
+    g_assert_cmpuint(virTorrentEngineGetPort(a->engine), !=, virTorrentEngineGetPort(b->engine));
+
+    s.listen_port = virTorrentEngineGetPort(a->engine);
+    g_assert_null(virTorrentEngineNew(&s, onEvent, a, &error));
+    g_assert_error(error, VIR_TORRENT_ENGINE_ERROR, VIR_TORRENT_ENGINE_ERROR_FAILED);
+}
+
+static void
+assertBadSettings(const VirTorrentEngineSettings *s)
+{
+    g_autoptr(GError) error = NULL;
+
+    g_assert_null(virTorrentEngineNew(s, onEvent, NULL, &error));
+    g_assert_error(error, VIR_TORRENT_ENGINE_ERROR, VIR_TORRENT_ENGINE_ERROR_INVALID_OPTION);
+}
+
+static void
+testBadSettings(void)
+{
+    const char *const bad_host[] = { "no-port", NULL };
+    const char *const bad_url[] = { "ftp://x/announce", NULL };
+    const char *const bad_cidr[] = { "10.0.0.0/16", "10.0.0.0/64", NULL };
+    VirTorrentEngineSettings s = defaults();
+
+    s.listen_address = "localhost";
+    assertBadSettings(&s);
+    s = defaults();
+    s.bootstrap = bad_host;
+    assertBadSettings(&s);
+    s = defaults();
+    s.trackers = bad_url;
+    assertBadSettings(&s);
+    s = defaults();
+    s.allow = bad_cidr;
+    assertBadSettings(&s);
+}
+
+static void
+testFetchMetainfo(void)
+{
+    g_autoptr(Host) a = hostNew(NULL);
+    g_autoptr(Host) b = hostNew(NULL);
+    g_autoptr(GBytes) metainfo = publish(a, "m.qcow2", 6 * MIB + 12345);
+    g_autofree char *path = hostPath(b, "m.qcow2");
+    VirTorrentStatus status;
+    guint64 before = 0;
+    gint64 until = deadline(30);
+
+    waitComplete(a, "m.qcow2");
+    g_assert_true(add(b, "m.qcow2", metainfo, NULL, NULL, 0));
+    g_assert_cmpuint(b->events, ==, 0);     /* never from inside a call */
+    addPeer(b, "m.qcow2", a);
+    while (!g_hash_table_contains(b->complete, "m.qcow2")) {
+        status = hostStatus(b, "m.qcow2");
+        g_assert_cmpuint(status.size, ==, 6 * MIB + 12345);
+        if (status.state == VIR_TORRENT_DOWNLOADING) {
+            g_assert_cmpuint(status.done, >=, before);
+            before = status.done;
+        }
+        turn(until, "fetch");
+    }
+    g_assert_cmpuint(openForWriting(path), ==, 0);
+    assertFetched(a, b, "m.qcow2");
+    g_assert_cmpuint(hostStatus(b, "m.qcow2").downloaded, >=, 6 * MIB + 12345);
+    g_assert_cmpuint(hostStatus(a, "m.qcow2").uploaded, >=, 6 * MIB + 12345);
+    g_assert_false(g_hash_table_contains(b->metadata, "m.qcow2"));
+}
+
+/* Sizes around the edges of blocks, pieces and trees. */
+static void
+testSizes(void)
+{
+    static const gsize sizes[] = {
+        1, 16 * KIB - 1, 16 * KIB, 16 * KIB + 1, 48 * KIB, 256 * KIB - 1, 256 * KIB,
+        256 * KIB + 1, 3 * 256 * KIB + 16 * KIB, 5 * 256 * KIB, 8 * 256 * KIB + 7,
+    };
+    g_autoptr(Host) a = hostNew(NULL);
+    g_autoptr(Host) b = hostNew(NULL);
+    gsize i;
+
+    for (i = 0; i < G_N_ELEMENTS(sizes); i++) {
+        g_autofree char *id = g_strdup_printf("s%zu", i);
+        g_autoptr(GBytes) metainfo = publish(a, id, sizes[i]);
+
+        /* the engine's own reading of the file agrees with our hashes */
+        virTorrentEngineRemove(a->engine, id);
+        g_assert_true(add(a, id, metainfo, NULL, NULL, VIR_TORRENT_ADD_CHECK));
+        waitComplete(a, id);
+        g_assert_true(add(b, id, metainfo, NULL, NULL, 0));
+        addPeer(b, id, a);
+    }
+    for (i = 0; i < G_N_ELEMENTS(sizes); i++) {
+        g_autofree char *id = g_strdup_printf("s%zu", i);
+
+        waitComplete(b, id);
+        assertFetched(a, b, id);
+    }
+}
+
+static void
+testFetchMagnet(void)
+{
+    g_autoptr(Host) a = hostNew(NULL);
+    g_autoptr(Host) b = hostNew(NULL);
+    g_autoptr(Host) c = hostNew(NULL);
+    g_autoptr(GBytes) metainfo = publish(a, "m.qcow2", 3 * MIB + 1);
+    g_autoptr(VirTorrentMetainfo) original = virTorrentMetainfoParse(metainfo, NULL);
+    g_autoptr(VirTorrentMetainfo) info = NULL;
+    g_autoptr(VirTorrentMetainfo) reparsed = NULL;
+    g_autoptr(GBytes) got = NULL;
+    g_autoptr(GError) error = NULL;
+    g_autofree char *magnet = magnetOf(metainfo, a);
+
+    g_assert_true(add(b, "m.qcow2", NULL, magnet, NULL, 0));
+    g_assert_cmpint(hostStatus(b, "m.qcow2").state, ==, VIR_TORRENT_METADATA);
+    g_assert_false(virTorrentEngineGetMetainfo(b->engine, "m.qcow2", NULL, NULL));
+    waitFor(b->metadata, "m.qcow2", "metadata");
+    g_assert_true(virTorrentEngineGetMetainfo(b->engine, "m.qcow2", NULL, &info));
+    g_assert_cmpstr(info->name, ==, "m.qcow2");
+    g_assert_cmpstr(info->format, ==, "qcow2");
+    g_assert_cmpuint(info->capacity, ==, 10 * MIB);
+    g_assert_cmpuint(info->size, ==, 3 * MIB + 1);
+    g_assert_cmpstr(info->key, ==, original->key);
+    waitComplete(b, "m.qcow2");
+    assertFetched(a, b, "m.qcow2");
+
+    /* the whole .torrent, good enough for another host to begin with */
+    g_assert_true(virTorrentEngineGetMetainfo(b->engine, "m.qcow2", &got, NULL));
+    reparsed = virTorrentMetainfoParse(got, &error);
+    g_assert_no_error(error);
+    g_assert_cmpstr(reparsed->key, ==, original->key);
+    g_assert_true(add(c, "m.qcow2", got, NULL, NULL, 0));
+    addPeer(c, "m.qcow2", b);
+    waitComplete(c, "m.qcow2");
+    assertFetched(a, c, "m.qcow2");
+}
+
+/* The file's name on disk is the caller's, whatever the metainfo says. */
+static void
+testOwnName(void)
+{
+    g_autoptr(Host) a = hostNew(NULL);
+    g_autoptr(Host) b = hostNew(NULL);
+    g_autoptr(GBytes) metainfo = publish(a, "theirs.qcow2", 300 * KIB);
+    g_autofree char *magnet = magnetOf(metainfo, a);
+    g_autofree char *here = hostPath(b, "mine.img");
+    g_autofree char *there = hostPath(a, "theirs.qcow2");
+    g_autofree char *wrong = hostPath(b, "theirs.qcow2");
+
+    g_assert_true(add(b, "mine.img", NULL, magnet, NULL, 0));
+    waitComplete(b, "mine.img");
+    assertSameFile(here, there);
+    g_assert_false(g_file_test(wrong, G_FILE_TEST_EXISTS));
+}
+
+/* --- resume, check, remove ------------------------------------------------------- */
+
+static void
+testResume(void)
+{
+    VirTorrentEngineSettings slow = defaults(), fast = defaults();
+    g_autoptr(Host) a = hostNew(NULL);
+    g_autoptr(Host) b = NULL;
+    g_autoptr(GBytes) metainfo = publish(a, "m", 16 * MIB);
+    g_autoptr(GBytes) resume = NULL;
+    g_autofree char *magnet = magnetOf(metainfo, a);
+    gint64 until = deadline(30);
+    guint64 done;
+
+    slow.download_limit = 6 * MIB;
+    b = hostNew(&slow);
+    g_assert_true(add(b, "m", NULL, magnet, NULL, 0));
+    while (hostStatus(b, "m").done < 5 * MIB)
+        turn(until, "first part");
+    g_clear_pointer(&resume, g_bytes_unref);
+    resume = hostResumeData(b, "m");
+    done = hostStatus(b, "m").done;
+    g_assert_cmpuint(done, <, 16 * MIB);
+    virTorrentEngineFree(b->engine);
+
+    /* only the resume data is given: it knows the torrent */
+    hostStart(b, &fast);
+    g_assert_true(add(b, "m", NULL, NULL, resume, 0));
+    addPeer(b, "m", a);
+    waitComplete(b, "m");
+    assertFetched(a, b, "m");
+    /* pieces finished between the request and the snapshot may come again */
+    g_assert_cmpuint(hostStatus(b, "m").downloaded, <=, 16 * MIB - 4 * MIB);
+
+    /* complete: with resume data it is a seed at once, nothing is fetched */
+    g_clear_pointer(&resume, g_bytes_unref);
+    resume = hostResumeData(b, "m");
+    virTorrentEngineFree(b->engine);
+    g_hash_table_remove_all(b->complete);
+    hostStart(b, &fast);
+    g_assert_true(add(b, "m", metainfo, NULL, resume, 0));
+    waitComplete(b, "m");
+    g_assert_cmpuint(hostStatus(b, "m").downloaded, ==, 0);
+}
+
+static void
+testResumeDamaged(void)
+{
+    static const char *const junk[] = { "", "x", "d", "de", "i5e", "l4:infoe" };
+    g_autoptr(Host) a = hostNew(NULL);
+    g_autoptr(Host) b = hostNew(NULL);
+    g_autoptr(GBytes) metainfo = publish(a, "m", 600 * KIB);
+    gsize i;
+
+    for (i = 0; i < G_N_ELEMENTS(junk); i++) {
+        g_autoptr(GBytes) bytes = g_bytes_new(junk[i], strlen(junk[i]));
+        g_autoptr(GError) error = NULL;
+
+        g_assert_false(virTorrentEngineAdd(b->engine, "m", NULL, NULL, bytes, b->dir, "m", 0, &error));
+        g_assert_nonnull(error);
+        /* with metainfo, damaged resume data is as good as none */
+        g_assert_true(add(b, "m", metainfo, NULL, bytes, 0));
+        virTorrentEngineRemove(b->engine, "m");
+    }
+    g_assert_true(add(b, "m", metainfo, NULL, NULL, 0));
+    addPeer(b, "m", a);
+    waitComplete(b, "m");
+    assertFetched(a, b, "m");
+}
+
+static void
+testCheckCorrupt(void)
+{
+    g_autoptr(Host) a = hostNew(NULL);
+    g_autoptr(Host) b = hostNew(NULL);
+    g_autoptr(GBytes) metainfo = publish(a, "m", 2 * MIB);
+    g_autofree char *from = hostPath(a, "m");
+    g_autofree char *to = hostPath(b, "m");
+    g_autofree char *data = NULL;
+    gsize len;
+    gint64 until = deadline(30);
+
+    g_assert_true(g_file_get_contents(from, &data, &len, NULL));
+    g_assert_true(g_file_set_contents(to, data, len, NULL));
+    flipByte(to, MIB + 5);
+    g_assert_true(add(b, "m", metainfo, NULL, NULL, VIR_TORRENT_ADD_CHECK));
+    while (hostStatus(b, "m").state == VIR_TORRENT_CHECKING)
+        turn(until, "check");
+    g_assert_cmpint(hostStatus(b, "m").state, ==, VIR_TORRENT_DOWNLOADING);
+    g_assert_cmpuint(hostStatus(b, "m").done, ==, 2 * MIB - 256 * KIB);
+
+    /* and only that piece comes from the swarm */
+    addPeer(b, "m", a);
+    waitComplete(b, "m");
+    assertFetched(a, b, "m");
+    g_assert_cmpuint(hostStatus(b, "m").downloaded, <=, 512 * KIB);
+}
+
+static void
+testSeedIsNotRead(void)
+{
+    g_autoptr(Host) a = hostNew(NULL);
+    g_autofree char *path = hostPath(a, "m");
+    g_autoptr(GBytes) metainfo = publish(a, "m", MIB);
+
+    virTorrentEngineRemove(a->engine, "m");
+    g_hash_table_remove_all(a->complete);
+    flipByte(path, 1000);
+    g_assert_true(add(a, "m", metainfo, NULL, NULL, VIR_TORRENT_ADD_SEED));
+    waitComplete(a, "m");
+    runFor(0.2);
+    g_assert_cmpint(hostStatus(a, "m").state, ==, VIR_TORRENT_COMPLETE);
+    g_assert_cmpuint(hostStatus(a, "m").done, ==, MIB);
+}
+
+static void
+testRemoveWhileFetching(void)
+{
+    VirTorrentEngineSettings slow = defaults();
+    g_autoptr(Host) a = hostNew(NULL);
+    g_autoptr(Host) b = NULL;
+    g_autoptr(GBytes) metainfo = publish(a, "m", 8 * MIB);
+    g_autofree char *path = hostPath(b ? b : a, "m");
+    VirTorrentStatus status;
+    gint64 until = deadline(30);
+    guint events;
+
+    slow.download_limit = MIB;
+    b = hostNew(&slow);
+    g_free(path);
+    path = hostPath(b, "m");
+    g_assert_true(add(b, "m", metainfo, NULL, NULL, 0));
+    addPeer(b, "m", a);
+    while (hostStatus(b, "m").done == 0)
+        turn(until, "first piece");
+    virTorrentEngineRemove(b->engine, "m");
+    events = b->events;
+    g_assert_false(virTorrentEngineGetStatus(b->engine, "m", &status));
+    g_unlink(path);
+    runFor(0.5);
+    /* nobody writes any more, nobody speaks of it, and the name is free */
+    g_assert_false(g_file_test(path, G_FILE_TEST_EXISTS));
+    g_assert_cmpuint(b->events, ==, events);
+    virTorrentEngineRemove(b->engine, "m");
+    virTorrentEngineRemove(b->engine, "never-there");
+    g_assert_true(add(b, "m", metainfo, NULL, NULL, 0));
+}
+
+/* --- errors ------------------------------------------------------------------------ */
+
+static void
+assertAddFails(Host *host, const char *id, GBytes *metainfo, const char *magnet, int code)
+{
+    g_autoptr(GError) error = NULL;
+
+    g_assert_false(virTorrentEngineAdd(host->engine, id, metainfo, magnet, NULL, host->dir, id, 0,
+                                       &error));
+    g_assert_error(error, VIR_TORRENT_ENGINE_ERROR, code);
+}
+
+static void
+testAddErrors(void)
+{
+    static const char hostile[] =
+        "d4:infod6:lengthi5e4:name9:../passwd12:piece lengthi16384e6:pieces20:aaaaaaaaaaaaaaaaaaaaee";
+    g_autoptr(Host) a = hostNew(NULL);
+    g_autoptr(GBytes) metainfo = publish(a, "m", 300 * KIB);
+    g_autoptr(GBytes) other = publish(a, "n", 400 * KIB);
+    g_autoptr(GBytes) broken = g_bytes_new_static("d4:infode", 9);
+    g_autoptr(GBytes) evil = g_bytes_new_static(hostile, sizeof(hostile) - 1);
+    g_autofree char *magnet = magnetOf(metainfo, NULL);
+    g_autoptr(GError) error = NULL;
+
+    assertAddFails(a, "x", broken, NULL, VIR_TORRENT_ENGINE_ERROR_INVALID_METAINFO);
+    assertAddFails(a, "x", evil, NULL, VIR_TORRENT_ENGINE_ERROR_INVALID_NAME);
+    assertAddFails(a, "x", NULL, "magnet:?dn=x", VIR_TORRENT_ENGINE_ERROR_INVALID_MAGNET);
+    assertAddFails(a, "x", metainfo, NULL, VIR_TORRENT_ENGINE_ERROR_EXISTS);
+    assertAddFails(a, "x", NULL, magnet, VIR_TORRENT_ENGINE_ERROR_EXISTS);
+    virTorrentEngineRemove(a->engine, "m");
+    assertAddFails(a, "n", metainfo, NULL, VIR_TORRENT_ENGINE_ERROR_EXISTS);
+    /* a refused one leaves no trace */
+    g_assert_true(add(a, "m", metainfo, NULL, NULL, VIR_TORRENT_ADD_SEED));
+
+    g_assert_false(virTorrentEngineAddPeer(a->engine, "m", "nonsense", &error));
+    g_assert_error(error, VIR_TORRENT_ENGINE_ERROR, VIR_TORRENT_ENGINE_ERROR_INVALID_OPTION);
+    g_clear_error(&error);
+    g_assert_false(virTorrentEngineAddPeer(a->engine, "q", "127.0.0.1:1", &error));
+    g_assert_error(error, VIR_TORRENT_ENGINE_ERROR, VIR_TORRENT_ENGINE_ERROR_NOT_FOUND);
+}
+
+static void
+testUnwritable(void)
+{
+    g_autoptr(Host) a = hostNew(NULL);
+    g_autoptr(Host) b = hostNew(NULL);
+    g_autoptr(GBytes) metainfo = publish(a, "m", 300 * KIB);
+    g_autofree char *not_dir = hostPath(b, "file");
+    g_autoptr(GError) error = NULL;
+
+    writeFile(not_dir, 10, 1);
+    g_assert_true(virTorrentEngineAdd(b->engine, "m", metainfo, NULL, NULL, not_dir, "m", 0, &error));
+    addPeer(b, "m", a);
+    waitFor(b->failed, "m", "failure");
+    g_assert_cmpint(hostStatus(b, "m").state, ==, VIR_TORRENT_FAILED);
+    g_assert_nonnull(hostStatus(b, "m").error);
+    g_assert_false(g_hash_table_contains(b->complete, "m"));
+    /* it stays, stopped, and can be removed */
+    virTorrentEngineRemove(b->engine, "m");
+}
+
+/* --- the rest ------------------------------------------------------------------------ */
+
+static void
+testSilentAfterFree(void)
+{
+    g_autoptr(Host) a = hostNew(NULL);
+    g_autoptr(Host) b = hostNew(NULL);
+    g_autoptr(GBytes) metainfo = publish(a, "m", 4 * MIB);
+    gint64 until = deadline(30);
+    guint events;
+
+    g_assert_true(add(b, "m", metainfo, NULL, NULL, 0));
+    addPeer(b, "m", a);
+    while (hostStatus(b, "m").done == 0)
+        turn(until, "first piece");
+    virTorrentEngineRequestResumeData(b->engine);
+    events = b->events;
+    virTorrentEngineFree(b->engine);
+    b->engine = NULL;
+    runFor(0.5);
+    g_assert_cmpuint(b->events, ==, events);
+}
+
+static void
+freeOnEvent(const VirTorrentEvent *event G_GNUC_UNUSED, gpointer opaque)
+{
+    VirTorrentEngine **engine = opaque;
+
+    g_assert_nonnull(*engine);
+    virTorrentEngineFree(g_steal_pointer(engine));
+}
+
+/* A callback may end the engine that calls it. */
+static void
+testFreeInCallback(void)
+{
+    g_autoptr(Host) a = hostNew(NULL);
+    g_autoptr(GBytes) one = publish(a, "one", MIB);
+    g_autoptr(GBytes) two = publish(a, "two", 2 * MIB);
+    VirTorrentEngineSettings s = defaults();
+    VirTorrentEngine *engine = NULL;
+    gint64 until = deadline(30);
+
+    engine = virTorrentEngineNew(&s, freeOnEvent, &engine, NULL);
+    g_assert_true(virTorrentEngineAdd(engine, "one", one, NULL, NULL, a->dir, "one",
+                                      VIR_TORRENT_ADD_SEED, NULL));
+    g_assert_true(virTorrentEngineAdd(engine, "two", two, NULL, NULL, a->dir, "two",
+                                      VIR_TORRENT_ADD_SEED, NULL));
+    while (engine)
+        turn(until, "event");
+    runFor(0.1);
+}
+
+static void
+testRelocate(void)
+{
+    g_autoptr(Host) a = hostNew(NULL);
+    g_autoptr(Host) b = hostNew(NULL);
+    g_autoptr(GBytes) metainfo = publish(a, "m", MIB);
+    g_autofree char *sub = hostPath(a, "sub");
+    g_autofree char *from = hostPath(a, "m");
+    g_autofree char *to = g_build_filename(sub, "moved", NULL);
+    g_autofree char *fetched = hostPath(b, "m");
+    g_autoptr(GError) error = NULL;
+
+    waitComplete(a, "m");
+    g_assert_cmpint(g_mkdir(sub, 0755), ==, 0);
+    g_assert_cmpint(rename(from, to), ==, 0);
+    if (!virTorrentEngineRelocate(a->engine, "m", sub, "moved", &error)) {
+        /* the way out that engine.h names */
+        g_assert_nonnull(error);
+        virTorrentEngineRemove(a->engine, "m");
+        g_assert_true(virTorrentEngineAdd(a->engine, "m", metainfo, NULL, NULL, sub, "moved",
+                                          VIR_TORRENT_ADD_SEED, NULL));
+    }
+    g_assert_true(add(b, "m", metainfo, NULL, NULL, 0));
+    addPeer(b, "m", a);
+    waitComplete(b, "m");
+    assertSameFile(to, fetched);
+    g_unlink(to);
+    g_rmdir(sub);
+}
+
+/* Three hosts that know only the first one: no LSD, no peer named. */
+static void
+testDht(void)
+{
+    VirTorrentEngineSettings s = { .listen_address = "127.0.0.1", .dht = TRUE };
+    g_autoptr(Host) boot = hostNew(&s);
+    g_autofree char *endpoint = hostEndpoint(boot, "127.0.0.1");
+    const char *const bootstrap[] = { endpoint, NULL };
+    g_autoptr(Host) a = NULL;
+    g_autoptr(Host) b = NULL;
+    g_autoptr(GBytes) metainfo = NULL;
+    g_autofree char *magnet = NULL;
+
+    s.bootstrap = bootstrap;
+    s.listen_address = "127.0.0.2";
+    a = hostNew(&s);
+    s.listen_address = "127.0.0.3";
+    b = hostNew(&s);
+    metainfo = publish(a, "m", MIB);
+    magnet = magnetOf(metainfo, NULL);
+    g_assert_true(add(b, "m", NULL, magnet, NULL, 0));
+    waitComplete(b, "m");
+    assertFetched(a, b, "m");
+}
+
+static void
+testAllow(void)
+{
+    const char *const near[] = { "127.0.0.1/32", NULL };
+    VirTorrentEngineSettings s = defaults();
+    g_autoptr(Host) a = NULL;
+    g_autoptr(Host) b = NULL;
+    g_autoptr(Host) stranger = NULL;
+    g_autoptr(GBytes) metainfo = NULL;
+    VirTorrentEngineSettings far = { .listen_address = "127.0.0.9" };
+
+    s.allow = near;
+    a = hostNew(&s);
+    b = hostNew(&s);
+    stranger = hostNew(&far);
+    metainfo = publish(a, "m", MIB);
+    g_assert_true(add(stranger, "m", metainfo, NULL, NULL, 0));
+    addPeer(stranger, "m", a);
+    g_assert_true(add(b, "m", metainfo, NULL, NULL, 0));
+    addPeer(b, "m", a);
+    waitComplete(b, "m");
+    runFor(1.0);
+    g_assert_cmpuint(hostStatus(stranger, "m").done, ==, 0);
+    g_assert_cmpint(hostStatus(stranger, "m").state, ==, VIR_TORRENT_DOWNLOADING);
+}
+
+/* Limits hold on loopback, which is a LAN to every client: 6 MiB at 2 MiB/s
+ * take at least 2 s (one second's worth may be saved up). */
+static void
+checkLimit(guint64 upload, guint64 download)
+{
+    VirTorrentEngineSettings up = defaults(), down = defaults();
+    g_autoptr(Host) a = NULL;
+    g_autoptr(Host) b = NULL;
+    g_autoptr(GBytes) metainfo = NULL;
+    gint64 begin;
+    double seconds;
+
+    up.upload_limit = upload;
+    down.download_limit = download;
+    a = hostNew(&up);
+    b = hostNew(&down);
+    metainfo = publish(a, "m", 6 * MIB);
+    begin = g_get_monotonic_time();
+    g_assert_true(add(b, "m", metainfo, NULL, NULL, 0));
+    addPeer(b, "m", a);
+    waitComplete(b, "m");
+    seconds = (g_get_monotonic_time() - begin) / 1e6;
+    g_assert_cmpfloat(seconds, >=, 1.9);
+    g_assert_cmpfloat(seconds, <=, 15);
+}
+
+static void
+testLimits(void)
+{
+    checkLimit(2 * MIB, 0);
+    checkLimit(0, 2 * MIB);
+}
+
+static void
+testReconfigure(void)
+{
+    VirTorrentEngineSettings s = defaults();
+    const char *const bad[] = { "nonsense", NULL };
+    g_autoptr(Host) a = hostNew(NULL);
+    g_autoptr(Host) b = NULL;
+    g_autoptr(GBytes) metainfo = publish(a, "m", 3 * MIB);
+    g_autoptr(GError) error = NULL;
+    guint16 port = virTorrentEngineGetPort(a->engine);
+    gint64 until = deadline(30);
+
+    s.download_limit = 256 * KIB;
+    b = hostNew(&s);
+    g_assert_true(add(b, "m", metainfo, NULL, NULL, 0));
+    addPeer(b, "m", a);
+    while (hostStatus(b, "m").done == 0)
+        turn(until, "first piece");
+    /* without the limit it is there long before the 12 s of the limit are over */
+    s.download_limit = 0;
+    g_assert_true(virTorrentEngineReconfigure(b->engine, &s, &error));
+    until = deadline(6);
+    while (!g_hash_table_contains(b->complete, "m"))
+        turn(until, "reconfigured limit");
+
+    s = defaults();
+    g_assert_true(virTorrentEngineReconfigure(a->engine, &s, &error));
+    g_assert_cmpuint(virTorrentEngineGetPort(a->engine), ==, port);
+    s.allow = bad;
+    g_assert_false(virTorrentEngineReconfigure(a->engine, &s, &error));
+    g_assert_error(error, VIR_TORRENT_ENGINE_ERROR, VIR_TORRENT_ENGINE_ERROR_INVALID_OPTION);
+    g_assert_cmpuint(virTorrentEngineGetPort(a->engine), ==, port);
+}
+
+static void
+testState(void)
+{
+    VirTorrentEngineSettings s = { .listen_address = "127.0.0.1", .dht = TRUE };
+    g_autoptr(GBytes) junk = g_bytes_new_static("d3:dht", 6);
+    g_autoptr(GBytes) state = NULL;
+    g_autoptr(Host) a = hostNew(&s);
+    g_autoptr(Host) b = NULL;
+    g_autoptr(Host) c = NULL;
+
+    state = virTorrentEngineSaveState(a->engine);
+    g_assert_nonnull(state);
+    s.session_state = state;
+    b = hostNew(&s);
+    /* what is damaged is as good as none */
+    s.session_state = junk;
+    c = hostNew(&s);
+}
+
+#ifdef FAKE
+
+static void
+testFaultListen(void)
+{
+    VirTorrentEngineSettings s = defaults();
+    g_autoptr(GError) error = NULL;
+
+    virTorrentFakeFault("listen", 1);
+    g_assert_null(virTorrentEngineNew(&s, onEvent, NULL, &error));
+    g_assert_error(error, VIR_TORRENT_ENGINE_ERROR, VIR_TORRENT_ENGINE_ERROR_FAILED);
+    g_assert_cmpuint(virTorrentFakeFired("listen"), ==, 1);
+}
+
+static void
+testFaultFetch(void)
+{
+    static const char *const deadly[] = { "enospc", "eio" };
+    g_autoptr(Host) a = hostNew(NULL);
+    g_autoptr(Host) b = hostNew(NULL);
+    g_autoptr(GBytes) metainfo = publish(a, "m", 2 * MIB);
+    gsize i;
+
+    /* a piece that comes wrong comes again */
+    virTorrentFakeFault("corrupt", 2);
+    virTorrentFakeFault("stall", 3);
+    g_assert_true(add(b, "m", metainfo, NULL, NULL, 0));
+    addPeer(b, "m", a);
+    waitComplete(b, "m");
+    assertFetched(a, b, "m");
+    g_assert_cmpuint(virTorrentFakeFired("corrupt"), ==, 2);
+    g_assert_cmpuint(virTorrentFakeFired("stall"), ==, 3);
+    g_assert_cmpuint(hostStatus(b, "m").downloaded, ==, 2 * MIB + 2 * 256 * KIB);
+
+    for (i = 0; i < G_N_ELEMENTS(deadly); i++) {
+        g_autofree char *id = g_strdup(deadly[i]);
+        g_autoptr(GBytes) other = publish(a, id, (3 + i) * MIB);
+        Host *victim = i == 0 ? b : a;
+
+        virTorrentFakeFault(id, 1);
+        g_assert_true(add(b, id, other, NULL, NULL, 0));
+        addPeer(b, id, a);
+        waitFor(victim->failed, id, id);
+        g_assert_cmpint(hostStatus(victim, id).state, ==, VIR_TORRENT_FAILED);
+        g_assert_cmpuint(virTorrentFakeFired(id), ==, 1);
+    }
+}
+
+static void
+testFaultMetadata(void)
+{
+    g_autoptr(Host) a = hostNew(NULL);
+    g_autoptr(Host) b = hostNew(NULL);
+    g_autoptr(GBytes) metainfo = publish(a, "m", MIB);
+    g_autofree char *magnet = magnetOf(metainfo, a);
+
+    virTorrentFakeFault("metadata-never", G_MAXUINT);
+    g_assert_true(add(b, "m", NULL, magnet, NULL, 0));
+    runFor(0.1);
+    g_assert_cmpint(hostStatus(b, "m").state, ==, VIR_TORRENT_METADATA);
+    g_assert_cmpuint(virTorrentFakeFired("metadata-never"), >, 1);
+    virTorrentFakeReset();
+    waitComplete(b, "m");
+}
+
+static void
+testFaultAdd(void)
+{
+    g_autoptr(Host) a = hostNew(NULL);
+    g_autoptr(GBytes) metainfo = publish(a, "m", MIB);
+    g_autoptr(GBytes) resume = NULL;
+    g_autoptr(GError) error = NULL;
+
+    virTorrentFakeFault("relocate", 1);
+    g_assert_false(virTorrentEngineRelocate(a->engine, "m", a->dir, "n", &error));
+    g_assert_cmpuint(virTorrentFakeFired("relocate"), ==, 1);
+
+    resume = hostResumeData(a, "m");
+    virTorrentEngineRemove(a->engine, "m");
+    virTorrentFakeFault("add", 1);
+    assertAddFails(a, "m", metainfo, NULL, VIR_TORRENT_ENGINE_ERROR_FAILED);
+    g_assert_cmpuint(virTorrentFakeFired("add"), ==, 1);
+
+    virTorrentFakeFault("resume-lost", 1);
+    g_assert_true(add(a, "m", metainfo, NULL, resume, 0));
+    g_assert_cmpint(hostStatus(a, "m").state, ==, VIR_TORRENT_CHECKING);
+    g_assert_cmpuint(virTorrentFakeFired("resume-lost"), ==, 1);
+    waitComplete(a, "m");
+}
+
+#endif
+
+int
+main(int argc, char **argv)
+{
+    int rc;
+    guint tick;
+
+    g_test_init(&argc, &argv, NULL);
+    /* so that waits end on time even where nothing happens */
+    tick = g_timeout_add(20, wakeUp, NULL);
+#define ADD(name, func) g_test_add_func("/engine/" name, func)
+    ADD("listen", testListen);
+    ADD("bad-settings", testBadSettings);
+    ADD("fetch-metainfo", testFetchMetainfo);
+    ADD("sizes", testSizes);
+    ADD("fetch-magnet", testFetchMagnet);
+    ADD("own-name", testOwnName);
+    ADD("resume", testResume);
+    ADD("resume-damaged", testResumeDamaged);
+    ADD("check-corrupt", testCheckCorrupt);
+    ADD("seed-is-not-read", testSeedIsNotRead);
+    ADD("remove-while-fetching", testRemoveWhileFetching);
+    ADD("add-errors", testAddErrors);
+    ADD("unwritable", testUnwritable);
+    ADD("silent-after-free", testSilentAfterFree);
+    ADD("free-in-callback", testFreeInCallback);
+    ADD("relocate", testRelocate);
+    ADD("dht", testDht);
+    ADD("allow", testAllow);
+    ADD("limits", testLimits);
+    ADD("reconfigure", testReconfigure);
+    ADD("state", testState);
+#ifdef FAKE
+    ADD("fault-listen", testFaultListen);
+    ADD("fault-fetch", testFaultFetch);
+    ADD("fault-metadata", testFaultMetadata);
+    ADD("fault-add", testFaultAdd);
+#endif
+    rc = g_test_run();
+    g_source_remove(tick);
+    return rc;
+}
