@@ -1,5 +1,5 @@
 /*
- * magnet.c: magnet links, taken apart and judged
+ * magnet-parse.c: magnet links, taken apart and judged
  *
  * SPDX-License-Identifier: LGPL-2.1-or-later
  *
