@@ -1,1 +1,71 @@
-# Project settings of gnulib's maint.mk.  SPDX-License-Identifier: LGPL-2.1-or-later
+# Project settings of gnulib's maint.mk ("make syntax-check", part of ./check).
+# SPDX-License-Identifier: LGPL-2.1-or-later
+
+# Rules of gnulib's that do not fit here: we use GLib's gettext and string
+# functions, our scripts are bash, and NEWS changes until the first release.
+local-checks-to-skip = \
+  sc_bindtextdomain \
+  sc_file_system \
+  sc_immutable_NEWS \
+  sc_indent \
+  sc_prohibit_stat_st_blocks \
+  sc_prohibit_strcmp \
+  sc_prohibit_test_double_equal \
+  sc_tight_scope \
+  sc_unportable_grep_q
+
+exclude_file_name_regexp--sc_trailing_blank = ^src/libvirt/.*\.patch$$
+exclude_file_name_regexp--sc_error_message_uppercase = ^(tests/|src/torrentd/merkle\.c$$)
+exclude_file_name_regexp--sc_prohibit_atoi_atof = ^tests/
+
+# Who may know whom: see docs/architecture.rst.
+sc_rooms_libtorrent:
+	@prohibit='^ *# *include *[<"](libtorrent|boost)/' \
+	in_vc_files='\.([ch]|cpp)$$' \
+	exclude='/engine-libtorrent\.cpp:' \
+	halt='only engine-libtorrent.cpp knows libtorrent' \
+	  $(_sc_search_regexp)
+
+sc_rooms_cplusplus:
+	@bad=$$($(VC_LIST) | grep -E '\.(cc|cpp|cxx|hpp)$$' | grep -v 'src/torrentd/engine-libtorrent\.cpp$$'); \
+	test -z "$$bad" || { echo "$$bad"; echo '$(ME): engine-libtorrent.cpp is the only C++ file' >&2; exit 1; }
+
+sc_rooms_image:
+	@prohibit='^ *# *include *[<"](gio/|torrentd|engine|service|pool|state|conf|names)' \
+	in_vc_files='^src/image/' \
+	halt='src/image knows GLib only' \
+	  $(_sc_search_regexp)
+
+sc_rooms_storage:
+	@prohibit='^ *# *include *[<"](engine|service|pool|state|monitor|metainfo)' \
+	in_vc_files='^src/(storage|hooks)/' \
+	halt='what runs in or beside libvirt includes nothing of virttorrentd' \
+	  $(_sc_search_regexp)
+
+sc_rooms_dbus:
+	@prohibit='^ *# *include *[<"]torrentd-dbus\.h' \
+	in_vc_files='^src/torrentd/(pool|manager|state|conf|names|monitor|engine|metainfo|magnet|hash)' \
+	halt='only the service and the clients know the generated D-Bus code' \
+	  $(_sc_search_regexp)
+
+# Nothing of one machine, and no name of a package archive.
+sc_no_archive_names:
+	@prohibit='(deb|security|snapshot|ftp)\.([a-z.]+\.)?debian\.org|archive\.ubuntu' \
+	exclude='^cfg\.mk:' \
+	halt='package archives are those of the machine; name none' \
+	  $(_sc_search_regexp)
+
+sc_no_private_paths:
+	@prohibit='(^|[^a-z.])/work/(main|shared)|/tmp/(lv|b-[a-z]+)\b' \
+	exclude='cfg\.mk:' \
+	halt='paths of one machine do not belong here' \
+	  $(_sc_search_regexp)
+
+sc_spdx:
+	@missing=$$($(VC_LIST) | grep -E '\.(c|h|cpp|sh|am|mk|awk)$$|/(check|demo|bench|bootstrap|build|install-deps|make-image)$$' | \
+	  xargs grep -L 'SPDX-License-Identifier: LGPL-2\.1-or-later'); \
+	test -z "$$missing" || { echo "$$missing"; echo '$(ME): no SPDX line in these' >&2; exit 1; }
+
+sc_shell_syntax:
+	@fail=0; for f in $$($(VC_LIST) | grep -E '\.sh$$|/(check|demo|bench)$$'); do \
+	  bash -n "$$f" || fail=1; done; exit $$fail
