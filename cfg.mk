@@ -8,6 +8,7 @@ local-checks-to-skip = \
   sc_file_system \
   sc_immutable_NEWS \
   sc_indent \
+  sc_prohibit_intprops_without_use \
   sc_prohibit_stat_st_blocks \
   sc_prohibit_strcmp \
   sc_prohibit_test_double_equal \
@@ -31,20 +32,20 @@ sc_rooms_cplusplus:
 	test -z "$$bad" || { echo "$$bad"; echo '$(ME): engine-libtorrent.cpp is the only C++ file' >&2; exit 1; }
 
 sc_rooms_image:
-	@prohibit='^ *# *include *[<"](gio/|torrentd|engine|service|pool|state|conf|names)' \
-	in_vc_files='^src/image/' \
+	@prohibit='^ *# *include *[<"](gio/|torrentd|(engine|service|pool|state|conf|names|monitor)\.h)' \
+	in_vc_files='(^|/)src/image/' \
 	halt='src/image knows GLib only' \
 	  $(_sc_search_regexp)
 
 sc_rooms_storage:
-	@prohibit='^ *# *include *[<"](engine|service|pool|state|monitor|metainfo)' \
-	in_vc_files='^src/(storage|hooks)/' \
+	@prohibit='^ *# *include *[<"](engine|service|pool|state|monitor|metainfo)\.h' \
+	in_vc_files='(^|/)src/(storage|hooks)/' \
 	halt='what runs in or beside libvirt includes nothing of virttorrentd' \
 	  $(_sc_search_regexp)
 
 sc_rooms_dbus:
 	@prohibit='^ *# *include *[<"]torrentd-dbus\.h' \
-	in_vc_files='^src/torrentd/(pool|manager|state|conf|names|monitor|engine|metainfo|magnet|hash)' \
+	in_vc_files='(^|/)src/torrentd/(pool|manager|state|conf|names|monitor|engine|metainfo|magnet|hash)' \
 	halt='only the service and the clients know the generated D-Bus code' \
 	  $(_sc_search_regexp)
 
