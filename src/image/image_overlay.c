@@ -298,7 +298,7 @@ virImageOverlayCreate(int dirfd,
                       GError **error)
 {
     g_autofree char *tmp = NULL;
-    OverlayLayout layout;
+    OverlayLayout layout = { 0 };
     gboolean ok;
     int fd;
 

@@ -1,0 +1,491 @@
+/*
+ * storage_torrentpool_state.c: what is remembered of running torrent pools
+ *
+ * SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * Three things, all of which may be lost without losing a volume:
+ *
+ *  - the mark of a started pool, a file in libvirt's run directory with the
+ *    kernel's boot id in it. Without it a restarted daemon would bring a
+ *    stopped pool back, or start every pool at boot.
+ *  - a record per pool in memory: on which connection to virttorrentd it was
+ *    opened, which volumes are being created, which .torrent files were
+ *    refused.
+ *  - the queue of pools to be refreshed because something happened to one of
+ *    their volumes. Only virStoragePoolRefresh() emits the event that clients
+ *    listen for and a refresh is refused while a volume is being built, so a
+ *    thread of ours calls it and tries again.
+ *
+ * Locks: stateLock guards the records and the queue. It may be taken with a
+ * pool locked; no pool is locked and virttorrentd is not called under it.
+ */
+
+#include <config.h>
+
+#include "configmake.h"
+#include "datatypes.h"
+#include "driver.h"
+#include "storage_torrentpool_client.h"
+#include "storage_torrentpool_def.h"
+#include "storage_torrentpool_state.h"
+#include "viralloc.h"
+#include "virerror.h"
+#include "virfile.h"
+#include "virhash.h"
+#include "viridentity.h"
+#include "virlog.h"
+#include "virthread.h"
+#include "virutil.h"
+#include "viruuid.h"
+
+#define VIR_FROM_THIS VIR_FROM_STORAGE
+
+VIR_LOG_INIT("storage.storage_torrentpool_state");
+
+#define BOOT_ID_PATH "/proc/sys/kernel/random/boot_id"
+#define BOOT_ID_MAX 64
+
+/* Bursts of events make one refresh. */
+#define REFRESH_TICK_US (G_USEC_PER_SEC / 2)
+#define REFRESH_MAX_DELAY_US (16 * G_USEC_PER_SEC)
+#define REFRESH_MAX_TRIES 60
+
+typedef struct _virStorageTorrentPoolRefused virStorageTorrentPoolRefused;
+struct _virStorageTorrentPoolRefused {
+    off_t size;
+    struct timespec mtime;
+    char *reason;
+};
+
+typedef struct _virStorageTorrentPoolState virStorageTorrentPoolState;
+struct _virStorageTorrentPoolState {
+    unsigned int serial;  /* connection on which it is open; 0: on none */
+    bool seen;
+    GHashTable *creating; /* set of volume names */
+    GHashTable *refused;  /* name -> virStorageTorrentPoolRefused */
+};
+
+typedef struct _virStorageTorrentPoolPending virStorageTorrentPoolPending;
+struct _virStorageTorrentPoolPending {
+    unsigned int tries;
+    gint64 due; /* monotonic time */
+};
+
+static virMutex stateLock = VIR_MUTEX_INITIALIZER;
+static virCond statePendingCond;
+static GHashTable *statePools;   /* UUID -> virStorageTorrentPoolState */
+static GHashTable *statePending; /* UUID -> virStorageTorrentPoolPending */
+
+
+static void
+virStorageTorrentPoolRefusedFree(void *opaque)
+{
+    virStorageTorrentPoolRefused *refused = opaque;
+
+    g_free(refused->reason);
+    g_free(refused);
+}
+
+
+static void
+virStorageTorrentPoolStateFree(void *opaque)
+{
+    virStorageTorrentPoolState *state = opaque;
+
+    g_hash_table_unref(state->creating);
+    g_hash_table_unref(state->refused);
+    g_free(state);
+}
+
+
+/* The record of the pool, made if there is none. stateLock is held. */
+static virStorageTorrentPoolState *
+virStorageTorrentPoolStateGet(virStoragePoolDef *def)
+{
+    char uuid[VIR_UUID_STRING_BUFLEN];
+    virStorageTorrentPoolState *state;
+
+    virUUIDFormat(def->uuid, uuid);
+
+    if ((state = g_hash_table_lookup(statePools, uuid)))
+        return state;
+
+    state = g_new0(virStorageTorrentPoolState, 1);
+    state->creating = virHashNew(NULL);
+    state->refused = virHashNew(virStorageTorrentPoolRefusedFree);
+    g_hash_table_insert(statePools, g_strdup(uuid), state);
+
+    return state;
+}
+
+
+static char *
+virStorageTorrentPoolStateMarkPath(virStoragePoolDef *def)
+{
+    char uuid[VIR_UUID_STRING_BUFLEN];
+    g_autofree char *rundir = NULL;
+
+    virUUIDFormat(def->uuid, uuid);
+
+    if (geteuid() == 0)
+        return g_strdup_printf(RUNSTATEDIR "/libvirt/storage/%s.torrentpool", uuid);
+
+    rundir = virGetUserRuntimeDirectory();
+    return g_strdup_printf("%s/storage/run/%s.torrentpool", rundir, uuid);
+}
+
+
+int
+virStorageTorrentPoolStateMark(virStoragePoolDef *def)
+{
+    g_autofree char *path = virStorageTorrentPoolStateMarkPath(def);
+    g_autofree char *boot = NULL;
+
+    if (virFileReadAll(BOOT_ID_PATH, BOOT_ID_MAX, &boot) < 0)
+        return -1;
+
+    if (virFileWriteStr(path, boot, 0600) < 0) {
+        virReportSystemError(errno,
+                             _("cannot write '%1$s', which marks storage pool '%2$s' as started"),
+                             path, def->name);
+        return -1;
+    }
+
+    return 0;
+}
+
+
+bool
+virStorageTorrentPoolStateIsMarked(virStoragePoolDef *def)
+{
+    g_autofree char *path = virStorageTorrentPoolStateMarkPath(def);
+    g_autofree char *boot = NULL;
+    g_autofree char *mark = NULL;
+
+    if (virFileReadAllQuiet(path, BOOT_ID_MAX, &mark) < 0 ||
+        virFileReadAllQuiet(BOOT_ID_PATH, BOOT_ID_MAX, &boot) < 0)
+        return false;
+
+    return STREQ(mark, boot);
+}
+
+
+/* It is stopped: no mark, no record, no pending refresh. */
+void
+virStorageTorrentPoolStateForget(virStoragePoolDef *def)
+{
+    g_autofree char *path = virStorageTorrentPoolStateMarkPath(def);
+    char uuid[VIR_UUID_STRING_BUFLEN];
+
+    virUUIDFormat(def->uuid, uuid);
+
+    if (unlink(path) < 0 && errno != ENOENT)
+        VIR_WARN("cannot remove '%s': %s", path, g_strerror(errno));
+
+    VIR_WITH_MUTEX_LOCK_GUARD(&stateLock) {
+        g_hash_table_remove(statePools, uuid);
+        g_hash_table_remove(statePending, uuid);
+    }
+}
+
+
+bool
+virStorageTorrentPoolStateIsFirst(virStoragePoolDef *def)
+{
+    VIR_LOCK_GUARD lock = virLockGuardLock(&stateLock);
+    virStorageTorrentPoolState *state = virStorageTorrentPoolStateGet(def);
+    bool seen = state->seen;
+
+    state->seen = true;
+
+    return !seen;
+}
+
+
+void
+virStorageTorrentPoolStateAddCreating(virStoragePoolDef *def,
+                                      const char *name)
+{
+    VIR_LOCK_GUARD lock = virLockGuardLock(&stateLock);
+
+    g_hash_table_add(virStorageTorrentPoolStateGet(def)->creating, g_strdup(name));
+}
+
+
+/* Returns whether it was there. */
+bool
+virStorageTorrentPoolStateRemoveCreating(virStoragePoolDef *def,
+                                         const char *name)
+{
+    VIR_LOCK_GUARD lock = virLockGuardLock(&stateLock);
+
+    return g_hash_table_remove(virStorageTorrentPoolStateGet(def)->creating, name);
+}
+
+
+void
+virStorageTorrentPoolStateClearCreating(virStoragePoolDef *def)
+{
+    VIR_LOCK_GUARD lock = virLockGuardLock(&stateLock);
+
+    g_hash_table_remove_all(virStorageTorrentPoolStateGet(def)->creating);
+}
+
+
+void
+virStorageTorrentPoolStateAddRefused(virStoragePoolDef *def,
+                                     const char *name,
+                                     const struct stat *sb,
+                                     const char *reason)
+{
+    virStorageTorrentPoolRefused *refused = g_new0(virStorageTorrentPoolRefused, 1);
+    VIR_LOCK_GUARD lock = virLockGuardLock(&stateLock);
+
+    refused->size = sb->st_size;
+    refused->mtime = sb->st_mtim;
+    refused->reason = g_strdup(reason);
+
+    g_hash_table_insert(virStorageTorrentPoolStateGet(def)->refused,
+                        g_strdup(name), refused);
+}
+
+
+/* Returns why the file was refused, to be freed by the caller, or NULL if it
+ * was not, or changed since. */
+char *
+virStorageTorrentPoolStateGetRefused(virStoragePoolDef *def,
+                                     const char *name,
+                                     const struct stat *sb)
+{
+    VIR_LOCK_GUARD lock = virLockGuardLock(&stateLock);
+    virStorageTorrentPoolRefused *refused;
+
+    refused = g_hash_table_lookup(virStorageTorrentPoolStateGet(def)->refused, name);
+
+    if (!refused ||
+        refused->size != sb->st_size ||
+        refused->mtime.tv_sec != sb->st_mtim.tv_sec ||
+        refused->mtime.tv_nsec != sb->st_mtim.tv_nsec)
+        return NULL;
+
+    return g_strdup(refused->reason);
+}
+
+
+/* stateLock is held. */
+static void
+virStorageTorrentPoolStateQueue(const char *uuid,
+                                unsigned int tries)
+{
+    virStorageTorrentPoolPending *pending = g_new0(virStorageTorrentPoolPending, 1);
+    gint64 delay = MIN(REFRESH_TICK_US << MIN(tries, 10), REFRESH_MAX_DELAY_US);
+
+    pending->tries = tries;
+    pending->due = g_get_monotonic_time() + delay;
+    g_hash_table_insert(statePending, g_strdup(uuid), pending);
+    virCondSignal(&statePendingCond);
+}
+
+
+/* Runs in a thread of GDBus, see virStorageTorrentClientEvent. */
+static void
+virStorageTorrentPoolStateEvent(const char *uuid,
+                                const char *name,
+                                const char *state)
+{
+    VIR_LOCK_GUARD lock = virLockGuardLock(&stateLock);
+    GHashTableIter iter;
+    void *key;
+
+    if (uuid) {
+        VIR_DEBUG("pool=%s volume=%s state=%s", uuid, name, state);
+        if (g_hash_table_contains(statePools, uuid))
+            virStorageTorrentPoolStateQueue(uuid, 0);
+        return;
+    }
+
+    g_hash_table_iter_init(&iter, statePools);
+    while (g_hash_table_iter_next(&iter, &key, NULL))
+        virStorageTorrentPoolStateQueue(key, 0);
+}
+
+
+/* Returns 0 when there is nothing left to be done, -1 to be called again. */
+static int
+virStorageTorrentPoolStateRefresh(virConnectPtr conn,
+                                  const char *uuid)
+{
+    g_autoptr(virStoragePool) pool = NULL;
+
+    if (!(pool = virStoragePoolLookupByUUIDString(conn, uuid)))
+        return 0;
+
+    /* It may be about to become active. */
+    if (virStoragePoolIsActive(pool) != 1)
+        return -1;
+
+    return virStoragePoolRefresh(pool, 0);
+}
+
+
+/* One round: tries every pool whose time has come. */
+static void
+virStorageTorrentPoolStateRefreshDue(void)
+{
+    g_autoptr(virConnect) conn = NULL;
+    g_autoptr(GHashTable) due = virHashNew(NULL);
+    gint64 now = g_get_monotonic_time();
+    GHashTableIter iter;
+    void *key;
+    void *value;
+
+    VIR_WITH_MUTEX_LOCK_GUARD(&stateLock) {
+        g_hash_table_iter_init(&iter, statePending);
+        while (g_hash_table_iter_next(&iter, &key, &value)) {
+            virStorageTorrentPoolPending *pending = value;
+
+            if (pending->due > now)
+                continue;
+
+            g_hash_table_insert(due, g_strdup(key),
+                                GUINT_TO_POINTER(pending->tries + 1));
+            g_hash_table_iter_remove(&iter);
+        }
+    }
+
+    if (g_hash_table_size(due) == 0 ||
+        !(conn = virGetConnectStorage()))
+        return;
+
+    g_hash_table_iter_init(&iter, due);
+    while (g_hash_table_iter_next(&iter, &key, &value)) {
+        unsigned int tries = GPOINTER_TO_UINT(value);
+
+        if (virStorageTorrentPoolStateRefresh(conn, key) == 0)
+            continue;
+
+        VIR_DEBUG("cannot refresh pool %s yet: %s", (const char *)key,
+                  virGetLastErrorMessage());
+
+        VIR_WITH_MUTEX_LOCK_GUARD(&stateLock) {
+            if (tries < REFRESH_MAX_TRIES &&
+                g_hash_table_contains(statePools, key) &&
+                !g_hash_table_contains(statePending, key))
+                virStorageTorrentPoolStateQueue(key, tries);
+        }
+    }
+}
+
+
+static void
+virStorageTorrentPoolStateThread(void *opaque G_GNUC_UNUSED)
+{
+    g_autoptr(virIdentity) identity = virIdentityGetSystem();
+
+    if (identity)
+        ignore_value(virIdentitySetCurrent(identity));
+
+    while (true) {
+        VIR_WITH_MUTEX_LOCK_GUARD(&stateLock) {
+            while (g_hash_table_size(statePending) == 0)
+                ignore_value(virCondWait(&statePendingCond, &stateLock));
+        }
+
+        g_usleep(REFRESH_TICK_US);
+        virStorageTorrentPoolStateRefreshDue();
+        virResetLastError();
+    }
+}
+
+
+static int
+virStorageTorrentPoolRefreshOnceInit(void)
+{
+    virThread thread;
+
+    if (virThreadCreateFull(&thread, false, virStorageTorrentPoolStateThread,
+                            "torrent-refresh", false, NULL) < 0) {
+        virReportSystemError(errno, "%s",
+                             _("cannot start the thread that refreshes torrent pools"));
+        return -1;
+    }
+
+    virStorageTorrentClientSetEvent(virStorageTorrentPoolStateEvent);
+
+    return 0;
+}
+
+/* Not when the backend is registered, since a thread does not survive a fork. */
+VIR_ONCE_GLOBAL_INIT(virStorageTorrentPoolRefresh);
+
+
+/**
+ * virStorageTorrentPoolStateOpen:
+ * @def: the pool
+ * @insist: try although an attempt to reach virttorrentd failed just now
+ * @error: filled on failure
+ *
+ * Makes sure that virttorrentd is there and looks after the pool; starts it,
+ * and opens the pool again, where it had gone away.
+ */
+bool
+virStorageTorrentPoolStateOpen(virStoragePoolDef *def,
+                               bool insist,
+                               GError **error)
+{
+    char uuid[VIR_UUID_STRING_BUFLEN];
+    unsigned int serial;
+    bool open = false;
+
+    if (virStorageTorrentPoolRefreshInitialize() < 0) {
+        g_set_error_literal(error, G_IO_ERROR, G_IO_ERROR_FAILED,
+                            virGetLastErrorMessage());
+        return false;
+    }
+
+    if (!virStorageTorrentClientConnect(insist, &serial, error))
+        return false;
+
+    VIR_WITH_MUTEX_LOCK_GUARD(&stateLock) {
+        open = virStorageTorrentPoolStateGet(def)->serial == serial;
+    }
+
+    if (open && !insist)
+        return true;
+
+    virUUIDFormat(def->uuid, uuid);
+
+    if (!virStorageTorrentClientOpenPool(uuid, def->name, def->target.path,
+                                         virStorageTorrentPoolDefGetOptions(def->namespaceData),
+                                         error))
+        return false;
+
+    VIR_WITH_MUTEX_LOCK_GUARD(&stateLock) {
+        virStorageTorrentPoolStateGet(def)->serial = serial;
+    }
+
+    return true;
+}
+
+
+/**
+ * virStorageTorrentPoolStateInit:
+ *
+ * To be called once, when the backend is registered.
+ *
+ * Returns 0 on success, -1 on error
+ */
+int
+virStorageTorrentPoolStateInit(void)
+{
+    if (virCondInit(&statePendingCond) < 0) {
+        virReportSystemError(errno, "%s",
+                             _("cannot initialize the condition of torrent pools"));
+        return -1;
+    }
+
+    statePools = virHashNew(virStorageTorrentPoolStateFree);
+    statePending = virHashNew(g_free);
+
+    return 0;
+}
