@@ -549,8 +549,13 @@ virStorageTorrentPoolBuildOnBacking(virStoragePoolDef *def,
         return -1;
     }
 
-    if (STRPREFIX(path, MAGNET_PREFIX))
-        return virStorageTorrentPoolBuildOnMagnet(def, vol, path);
+    if (STRPREFIX(path, MAGNET_PREFIX)) {
+        /* The storage driver tells the path of what a magnet link names with
+         * ';' for '&', as virsh puts it into XML without escaping it. */
+        g_autofree char *magnet = g_strdelimit(g_strdup(path), ";", '&');
+
+        return virStorageTorrentPoolBuildOnMagnet(def, vol, magnet);
+    }
 
     dir = g_path_get_dirname(path);
     name = g_path_get_basename(path);
