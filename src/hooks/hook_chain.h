@@ -1,0 +1,40 @@
+/*
+ * hook_chain.h: what a disk stands on
+ *
+ * SPDX-License-Identifier: LGPL-2.1-or-later
+ */
+
+#pragma once
+
+#include <glib.h>
+
+G_BEGIN_DECLS
+
+/* As deep as libvirt follows. */
+#define VIR_HOOK_CHAIN_MAX 200
+
+/* A file of a torrentpool that is not there (yet). */
+typedef struct {
+    char *path;
+    char *above;                 /* the image that stands on it; NULL: it is the disk itself */
+} VirHookMissing;
+
+void virHookMissingFree(VirHookMissing *missing);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(VirHookMissing, virHookMissingFree)
+
+/* Whether the directory that @path lies in is a torrentpool's target. */
+gboolean virHookPathIsPooled(const char *path);
+
+/* Whether @path is a master: a regular file in a torrentpool, without write bits. */
+gboolean virHookPathIsMaster(const char *path);
+
+/* Follows the chain down from @path, which the guest is given as @format.
+ * TRUE with @missing set where a file of a torrentpool is missed, NULL where
+ * none is; FALSE with @error for a chain that is too deep or a circle.  What
+ * cannot be read, or lies elsewhere, is left to libvirt to complain about. */
+gboolean virHookChainWalk(const char *path,
+                          const char *format,
+                          VirHookMissing **missing,
+                          GError **error);
+
+G_END_DECLS

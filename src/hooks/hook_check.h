@@ -1,0 +1,29 @@
+/*
+ * hook_check.h: whether a guest may start, and waiting until it can
+ *
+ * SPDX-License-Identifier: LGPL-2.1-or-later
+ */
+
+#pragma once
+
+#include <glib.h>
+
+G_BEGIN_DECLS
+
+#define VIR_HOOK_CONFIG_GROUP "hook"
+#define VIR_HOOK_CONFIG_TIMEOUT "timeout"
+#define VIR_HOOK_TIMEOUT_DEFAULT 600  /* seconds */
+#define VIR_HOOK_TIMEOUT_MAX 86400
+
+/* The time to wait for masters, in seconds: [hook] timeout in @config, the
+ * default where there is no such file or no such line.  -1 with @error set. */
+int virHookTimeout(const char *config, GError **error);
+
+/* @disks: as virHookDomainDisks() gives them.  Both names are used only when a
+ * disk needs them.  FALSE with @error: one sentence for the administrator. */
+gboolean virHookPrepare(GPtrArray *disks,
+                        const char *socket,
+                        const char *config,
+                        GError **error);
+
+G_END_DECLS

@@ -1,0 +1,42 @@
+/*
+ * hook_domain.h: the disks of a guest, out of its domain XML
+ *
+ * SPDX-License-Identifier: LGPL-2.1-or-later
+ */
+
+#pragma once
+
+#include <glib.h>
+
+G_BEGIN_DECLS
+
+#define VIR_HOOK_ERROR (virHookErrorQuark())
+GQuark virHookErrorQuark(void);
+
+typedef enum {
+    VIR_HOOK_ERROR_DOMAIN,       /* no domain XML */
+    VIR_HOOK_ERROR_REFUSED,      /* the guest must not start like this */
+    VIR_HOOK_ERROR_MISSING,      /* something it needs is not here */
+    VIR_HOOK_ERROR_DAEMON,       /* virttorrentd does not answer, or not as agreed */
+} VirHookError;
+
+/* Longer XML is refused.  libvirt hands over at most 4 MiB, libxml2 takes 10 MB. */
+#define VIR_HOOK_DOMAIN_MAX (8 * 1024 * 1024)
+
+typedef struct {
+    char *path;                  /* type='file'; else NULL */
+    char *pool;                  /* type='volume', with @volume; else NULL */
+    char *volume;
+    char *format;                /* <driver type=''/>; "raw" where it says none, as libvirt has it */
+    char *target;                /* the device as the guest is told, "vda"; "?" where it says none */
+    gboolean writable;           /* the guest may change the very file */
+    gboolean optional;           /* the guest starts without it, too */
+} VirHookDisk;
+
+void virHookDiskFree(VirHookDisk *disk);
+
+/* The disks that are files or volumes of pools, in their order.  Pure: opens
+ * nothing, follows no reference.  NULL with VIR_HOOK_ERROR_DOMAIN. */
+GPtrArray *virHookDomainDisks(const char *xml, gsize len, GError **error);
+
+G_END_DECLS

@@ -1,0 +1,539 @@
+/*
+ * test-hook-program.c: virt-torrentpool-hook, run as libvirt runs it
+ *
+ * SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * At the other end of the socket stands a small server of ours, because what
+ * counts here are answers that the real virttorrentd gives only at bad times.
+ * It is built from the D-Bus XML itself, so that GDBus refuses calls that are
+ * not in the contract.  It runs in a thread with a main context of its own.
+ */
+
+#include <config.h>
+
+#include <gio/gio.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+#include "image-util.h"
+
+#define DBUS_XML SRCDIR "/../src/torrentd/org.libvirt.Torrentd1.xml"
+#define OBJECT "/org/libvirt/Torrentd1"
+#define INTERFACE "org.libvirt.Torrentd1"
+#define UUID "6f6b1c9e-0000-4000-8000-000000000001"
+
+typedef struct {
+    Scratch scratch;
+    char *socket;
+    char *config;
+    char *pool;                  /* the directory */
+
+    GThread *thread;             /* NULL: nobody listens */
+    GMainContext *context;
+    GMainLoop *loop;
+    GDBusServer *server;
+    GDBusNodeInfo *node;
+    GMutex lock;                 /* of all below */
+    guint connections;
+    guint polls;
+    char *prioritized;           /* the last one's name */
+    const char *state;           /* of each volume; NULL: there is none */
+    const char *arrives;         /* file that is complete at the third poll */
+    gboolean no_pool;
+
+    int status;                  /* of the program that ran last */
+    char *err;
+    double seconds;
+} Fixture;
+
+
+/* --- the other end --- */
+
+static GVariant *
+serverVolume(Fixture *f)
+{
+    GVariantBuilder b;
+
+    if (f->arrives && ++f->polls == 3)
+        scratchWrite(&f->scratch, f->arrives, "master", 6);
+
+    g_variant_builder_init(&b, G_VARIANT_TYPE("a{sv}"));
+    g_variant_builder_add(&b, "{sv}", "state", g_variant_new_string(f->state));
+    g_variant_builder_add(&b, "{sv}", "progress", g_variant_new_double(41.25));
+    if (g_str_equal(f->state, "failed"))
+        g_variant_builder_add(&b, "{sv}", "error", g_variant_new_string("the disk is full"));
+    return g_variant_new("(a{sv})", &b);
+}
+
+
+static void
+serverCall(GDBusConnection *connection G_GNUC_UNUSED,
+           const char *sender G_GNUC_UNUSED,
+           const char *path G_GNUC_UNUSED,
+           const char *interface G_GNUC_UNUSED,
+           const char *method,
+           GVariant *args,
+           GDBusMethodInvocation *invocation,
+           gpointer data)
+{
+    Fixture *f = data;
+    GVariantBuilder pools;
+
+    g_mutex_lock(&f->lock);
+    if (g_str_equal(method, "ListPools")) {
+        g_variant_builder_init(&pools, G_VARIANT_TYPE("a(sss)"));
+        if (!f->no_pool)
+            g_variant_builder_add(&pools, "(sss)", UUID, "masters", f->pool);
+        g_dbus_method_invocation_return_value(invocation, g_variant_new("(a(sss))", &pools));
+    } else if (!f->state) {
+        g_dbus_method_invocation_return_dbus_error(invocation, INTERFACE ".Error.NoVolume", "no such volume");
+    } else if (g_str_equal(method, "PrioritizeVolume")) {
+        g_free(f->prioritized);
+        g_variant_get(args, "(ss)", NULL, &f->prioritized);
+        g_dbus_method_invocation_return_value(invocation, NULL);
+    } else {
+        g_assert_cmpstr(method, ==, "GetVolume");
+        g_dbus_method_invocation_return_value(invocation, serverVolume(f));
+    }
+    g_mutex_unlock(&f->lock);
+}
+
+
+static gboolean
+serverConnected(GDBusServer *server G_GNUC_UNUSED, GDBusConnection *connection, gpointer data)
+{
+    static const GDBusInterfaceVTable vtable = { .method_call = serverCall };
+    Fixture *f = data;
+
+    g_mutex_lock(&f->lock);
+    f->connections++;
+    g_mutex_unlock(&f->lock);
+    g_assert_cmpuint(g_dbus_connection_register_object(connection, OBJECT, f->node->interfaces[0],
+                                                       &vtable, f, NULL, NULL), >, 0);
+    g_object_ref(connection);
+    return TRUE;
+}
+
+
+static gpointer
+serverThread(gpointer data)
+{
+    Fixture *f = data;
+
+    g_main_context_push_thread_default(f->context);
+    g_main_loop_run(f->loop);
+    g_main_context_pop_thread_default(f->context);
+    return NULL;
+}
+
+
+static void
+serverStart(Fixture *f)
+{
+    g_autofree char *address = g_strdup_printf("unix:path=%s", f->socket);
+    g_autofree char *guid = g_dbus_generate_guid();
+    g_autofree char *xml = NULL;
+    g_autoptr(GError) error = NULL;
+
+    g_assert_true(g_file_get_contents(DBUS_XML, &xml, NULL, NULL));
+    f->node = g_dbus_node_info_new_for_xml(xml, &error);
+    g_assert_no_error(error);
+
+    f->context = g_main_context_new();
+    f->loop = g_main_loop_new(f->context, FALSE);
+    g_main_context_push_thread_default(f->context);
+    f->server = g_dbus_server_new_sync(address, G_DBUS_SERVER_FLAGS_NONE, guid, NULL, NULL, &error);
+    g_assert_no_error(error);
+    g_signal_connect(f->server, "new-connection", G_CALLBACK(serverConnected), f);
+    g_dbus_server_start(f->server);
+    g_main_context_pop_thread_default(f->context);
+    f->thread = g_thread_new("server", serverThread, f);
+}
+
+
+static void
+serverStop(Fixture *f)
+{
+    if (!f->thread)
+        return;
+
+    g_main_loop_quit(f->loop);
+    g_thread_join(f->thread);
+    g_dbus_server_stop(f->server);
+    g_object_unref(f->server);
+    g_main_loop_unref(f->loop);
+    g_main_context_unref(f->context);
+    g_dbus_node_info_unref(f->node);
+}
+
+
+/* --- the program --- */
+
+/* Its stdout must stay empty whatever it does. */
+static void
+hook(Fixture *f, const char *operation, const char *sub_operation, const char *xml)
+{
+    g_autofree char *program = g_test_build_filename(G_TEST_BUILT, "..", "src", "virt-torrentpool-hook", NULL);
+    g_autoptr(GSubprocessLauncher) launcher = g_subprocess_launcher_new(G_SUBPROCESS_FLAGS_STDIN_PIPE |
+                                                                        G_SUBPROCESS_FLAGS_STDOUT_PIPE |
+                                                                        G_SUBPROCESS_FLAGS_STDERR_PIPE);
+    g_autoptr(GSubprocess) child = NULL;
+    g_autoptr(GError) error = NULL;
+    g_autofree char *out = NULL;
+    gint64 start = g_get_monotonic_time();
+
+    g_subprocess_launcher_setenv(launcher, "VIRTTORRENTD_SOCKET", f->socket, TRUE);
+    g_subprocess_launcher_setenv(launcher, "VIRTTORRENTD_CONFIG", f->config, TRUE);
+    g_subprocess_launcher_setenv(launcher, "LC_ALL", "C", TRUE);
+    child = g_subprocess_launcher_spawn(launcher, &error, program, "web01", operation, sub_operation, "-", NULL);
+    g_assert_no_error(error);
+
+    g_clear_pointer(&f->err, g_free);
+    g_subprocess_communicate_utf8(child, xml, NULL, &out, &f->err, NULL);
+    g_subprocess_wait(child, NULL, NULL);
+    g_assert_true(g_subprocess_get_if_exited(child));
+    f->status = g_subprocess_get_exit_status(child);
+    f->seconds = (g_get_monotonic_time() - start) / 1e6;
+    g_assert_cmpstr(out, ==, "");
+    g_test_message("%d after %.3f s: %s", f->status, f->seconds, f->err);
+}
+
+
+static void
+prepare(Fixture *f, const char *disk)
+{
+    g_autofree char *xml = g_strdup_printf("<domain type='qemu'><name>web01</name><devices>%s</devices></domain>", disk);
+
+    hook(f, "prepare", "begin", xml);
+}
+
+
+/* Starts a guest with the file @name as disk; @more goes into <disk>. */
+static void
+prepareFile(Fixture *f, const char *name, const char *format, const char *attributes, const char *more)
+{
+    g_autofree char *disk = g_strdup_printf("<disk type='file' %s><driver type='%s'/><source file='%s/%s'/>"
+                                            "<target dev='vda'/>%s</disk>",
+                                            attributes, format, f->scratch.dir, name, more);
+
+    prepare(f, disk);
+}
+
+
+static void
+assertPassed(Fixture *f)
+{
+    g_assert_cmpstr(f->err, ==, "");
+    g_assert_cmpint(f->status, ==, 0);
+}
+
+
+/* One line on stderr that names the guest and has all of the strings, up to NULL, in it. */
+static void G_GNUC_NULL_TERMINATED
+assertFailed(Fixture *f, ...)
+{
+    const char *word;
+    va_list ap;
+
+    g_assert_cmpint(f->status, ==, 1);
+    g_assert_true(g_str_has_prefix(f->err, "torrentpool: guest 'web01': "));
+    g_assert_true(strchr(f->err, '\n') == f->err + strlen(f->err) - 1);
+    va_start(ap, f);
+    while ((word = va_arg(ap, const char *)))
+        if (!strstr(f->err, word))
+            g_error("no '%s' in: %s", word, f->err);
+    va_end(ap);
+}
+
+
+static void
+fixtureSetUp(Fixture *f, gconstpointer data)
+{
+    VirImageOverlayOptions options = {
+        .capacity = 1024 * 1024,
+        .backing_file = "coming.qcow2",
+        .backing_format = "qcow2",
+        .mode = 0600,
+        .uid = -1,
+        .gid = -1,
+    };
+    int dirfd;
+
+    scratchSetUp(&f->scratch, NULL);
+    g_mutex_init(&f->lock);
+    f->socket = g_build_filename(f->scratch.dir, "sock", NULL);
+    f->config = g_build_filename(f->scratch.dir, "conf", NULL);
+    f->pool = g_build_filename(f->scratch.dir, "pool", NULL);
+    g_assert_cmpint(mkdirat(f->scratch.dirfd, "pool", 0755), ==, 0);
+    g_assert_cmpint(mkdirat(f->scratch.dirfd, "pool/.torrentpool", 0755), ==, 0);
+    scratchWrite(&f->scratch, "conf", "[hook]\ntimeout = 1\n", 19);
+
+    scratchWrite(&f->scratch, "pool/master", "master", 6);
+    g_assert_cmpint(fchmodat(f->scratch.dirfd, "pool/master", 0444, 0), ==, 0);
+    scratchWrite(&f->scratch, "plain", "plain", 5);
+    dirfd = open(f->pool, O_RDONLY | O_DIRECTORY);
+    g_assert_true(virImageOverlayCreate(dirfd, "waiting", &options, NULL));
+    options.backing_file = "master";
+    options.backing_format = "raw";
+    g_assert_true(virImageOverlayCreate(dirfd, "clone", &options, NULL));
+    close(dirfd);
+
+    f->state = "fetching";
+    if (data)
+        serverStart(f);
+}
+
+
+static void
+fixtureTearDown(Fixture *f, gconstpointer data G_GNUC_UNUSED)
+{
+    serverStop(f);
+    scratchTearDown(&f->scratch, NULL);
+    g_mutex_clear(&f->lock);
+    g_free(f->socket);
+    g_free(f->config);
+    g_free(f->pool);
+    g_free(f->prioritized);
+    g_free(f->err);
+}
+
+
+/* --- tests --- */
+
+static void
+testElsewhere(Fixture *f, gconstpointer data G_GNUC_UNUSED)
+{
+    prepareFile(f, "plain", "raw", "", "");
+    assertPassed(f);
+    prepareFile(f, "not-there", "qcow2", "", "");
+    assertPassed(f);
+    prepare(f, "");
+    assertPassed(f);
+    g_assert_cmpuint(f->connections, ==, 0);
+}
+
+
+static void
+testClone(Fixture *f, gconstpointer data G_GNUC_UNUSED)
+{
+    prepareFile(f, "pool/clone", "qcow2", "", "");
+    assertPassed(f);
+    g_assert_cmpuint(f->connections, ==, 0);
+}
+
+
+static void
+testWritableMaster(Fixture *f, gconstpointer data G_GNUC_UNUSED)
+{
+    prepareFile(f, "pool/master", "raw", "", "");
+    assertFailed(f, "'vda'", f->pool, "master", "vol-clone", NULL);
+    g_assert_cmpint(symlinkat("pool/master", f->scratch.dirfd, "link"), ==, 0);
+    prepareFile(f, "link", "raw", "", "");
+    assertFailed(f, "vol-clone", NULL);
+    g_assert_cmpuint(f->connections, ==, 0);
+}
+
+
+static void
+testReadOnlyMaster(Fixture *f, gconstpointer data G_GNUC_UNUSED)
+{
+    prepareFile(f, "pool/master", "raw", "", "<readonly/>");
+    assertPassed(f);
+    prepareFile(f, "pool/master", "raw", "", "<transient/>");
+    assertPassed(f);
+    prepareFile(f, "pool/master", "raw", "device='cdrom'", "");
+    assertPassed(f);
+}
+
+
+static void
+testVolumeDisk(Fixture *f, gconstpointer data G_GNUC_UNUSED)
+{
+    prepare(f, "<disk type='volume'><source pool='masters' volume='master'/><target dev='vdb'/></disk>");
+    assertFailed(f, "'vdb'", "vol-clone", NULL);
+    prepare(f, "<disk type='volume'><source pool='other' volume='master'/><target dev='vdb'/></disk>");
+    assertPassed(f);
+    prepare(f, "<disk type='volume'><source pool='masters' volume='../pool/master'/></disk>");
+    assertPassed(f);
+}
+
+
+/* Other pools' guests start without virttorrentd. */
+static void
+testVolumeDiskAlone(Fixture *f, gconstpointer data G_GNUC_UNUSED)
+{
+    prepare(f, "<disk type='volume'><source pool='default' volume='disk'/></disk>");
+    assertPassed(f);
+}
+
+
+static void
+testWaits(Fixture *f, gconstpointer data G_GNUC_UNUSED)
+{
+    scratchWrite(&f->scratch, "conf", "[hook]\ntimeout = 60\n", 20);
+    f->arrives = "pool/coming.qcow2";
+    prepareFile(f, "pool/waiting", "qcow2", "", "");
+    assertPassed(f);
+    g_assert_cmpstr(f->prioritized, ==, "coming.qcow2");
+    g_assert_cmpuint(f->polls, ==, 3);
+    g_assert_cmpuint(f->connections, ==, 1);
+}
+
+
+/* The disk itself is what comes. */
+static void
+testWaitsForDisk(Fixture *f, gconstpointer data G_GNUC_UNUSED)
+{
+    scratchWrite(&f->scratch, "conf", "[hook]\ntimeout = 60\n", 20);
+    f->arrives = "pool/coming.qcow2";
+    prepareFile(f, "pool/coming.qcow2", "qcow2", "", "<readonly/>");
+    assertPassed(f);
+    g_assert_cmpuint(f->polls, ==, 3);
+
+    scratchWrite(&f->scratch, "conf", "[hook]\ntimeout = 0\n", 19);
+    prepareFile(f, "pool/coming2.qcow2", "qcow2", "", "<readonly/>");
+    assertFailed(f, "the volume", "coming2.qcow2", NULL);
+}
+
+
+static void
+testTimeIsOver(Fixture *f, gconstpointer data G_GNUC_UNUSED)
+{
+    prepareFile(f, "pool/waiting", "qcow2", "", "");
+    assertFailed(f, "coming.qcow2", "waiting", "41.2 %", "fetching", NULL);
+    g_assert_cmpfloat(f->seconds, >=, 1.0);
+    g_assert_cmpfloat(f->seconds, <, 10.0);
+}
+
+
+static void
+testFetchFailed(Fixture *f, gconstpointer data G_GNUC_UNUSED)
+{
+    f->state = "failed";
+    prepareFile(f, "pool/waiting", "qcow2", "", "");
+    assertFailed(f, "coming.qcow2", "the disk is full", NULL);
+}
+
+
+static void
+testUnknownMaster(Fixture *f, gconstpointer data G_GNUC_UNUSED)
+{
+    f->state = NULL;
+    prepareFile(f, "pool/waiting", "qcow2", "", "");
+    assertFailed(f, "coming.qcow2", "does not know it", "vol-create", NULL);
+}
+
+
+static void
+testPoolNotStarted(Fixture *f, gconstpointer data G_GNUC_UNUSED)
+{
+    f->no_pool = TRUE;
+    prepareFile(f, "pool/waiting", "qcow2", "", "");
+    assertFailed(f, "coming.qcow2", "pool-start", NULL);
+}
+
+
+static void
+testOptional(Fixture *f, gconstpointer data G_GNUC_UNUSED)
+{
+    g_autofree char *disk = g_strdup_printf("<disk type='file'><source file='%s/coming.qcow2' startupPolicy='optional'/></disk>",
+                                            f->pool);
+
+    prepare(f, disk);
+    assertPassed(f);
+    g_assert_cmpuint(f->connections, ==, 0);
+}
+
+
+static void
+testNobodyListens(Fixture *f, gconstpointer data G_GNUC_UNUSED)
+{
+    prepareFile(f, "pool/waiting", "qcow2", "", "");
+    assertFailed(f, "coming.qcow2", "does not answer", f->socket, NULL);
+    g_assert_cmpfloat(f->seconds, <, 5.0);
+}
+
+
+/* Somebody took the socket and sleeps. */
+static void
+testNobodyAnswers(Fixture *f, gconstpointer data G_GNUC_UNUSED)
+{
+    struct sockaddr_un addr = { .sun_family = AF_UNIX };
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    g_strlcpy(addr.sun_path, f->socket, sizeof(addr.sun_path));
+    g_assert_cmpint(bind(fd, (struct sockaddr *)&addr, sizeof(addr)), ==, 0);
+    g_assert_cmpint(listen(fd, 5), ==, 0);
+    prepareFile(f, "pool/waiting", "qcow2", "", "");
+    assertFailed(f, "coming.qcow2", "does not answer", NULL);
+    g_assert_cmpfloat(f->seconds, <, 30.0);
+    close(fd);
+}
+
+
+static void
+testBadConfig(Fixture *f, gconstpointer data G_GNUC_UNUSED)
+{
+    scratchWrite(&f->scratch, "conf", "[hook]\ntimeout = long\n", 22);
+    prepareFile(f, "pool/clone", "qcow2", "", "");
+    assertPassed(f);
+    prepareFile(f, "pool/waiting", "qcow2", "", "");
+    assertFailed(f, f->config, "'long'", NULL);
+}
+
+
+static void
+testBadXml(Fixture *f, gconstpointer data G_GNUC_UNUSED)
+{
+    hook(f, "prepare", "begin", "<domain>");
+    assertFailed(f, "XML", NULL);
+    hook(f, "prepare", "begin", "");
+    assertFailed(f, "XML", NULL);
+}
+
+
+/* What is not in its table succeeds, whatever it is given. */
+static void
+testOtherOperations(Fixture *f, gconstpointer data G_GNUC_UNUSED)
+{
+    static const char *const operations[][2] = {
+        { "reconnect", "begin" }, { "start", "begin" }, { "started", "begin" }, { "stopped", "end" },
+        { "release", "end" }, { "migrate", "begin" }, { "restore", "begin" }, { "attach", "begin" },
+        { "prepare", "end" }, { "no-such-operation", "begin" }, { "", "" },
+    };
+    gsize i;
+
+    for (i = 0; i < G_N_ELEMENTS(operations); i++) {
+        hook(f, operations[i][0], operations[i][1], "no domain XML at all");
+        assertPassed(f);
+    }
+}
+
+
+#define TEST(name, listens, func) \
+    g_test_add("/hook-program/" name, Fixture, GINT_TO_POINTER(listens), fixtureSetUp, func, fixtureTearDown)
+
+int
+main(int argc, char **argv)
+{
+    g_test_init(&argc, &argv, NULL);
+    TEST("elsewhere-passes-unconnected", TRUE, testElsewhere);
+    TEST("clone-passes-unconnected", TRUE, testClone);
+    TEST("refuses-writable-master", TRUE, testWritableMaster);
+    TEST("allows-read-only-master", FALSE, testReadOnlyMaster);
+    TEST("volume-disk", TRUE, testVolumeDisk);
+    TEST("volume-disk-of-other-pool-alone", FALSE, testVolumeDiskAlone);
+    TEST("waits-for-master", TRUE, testWaits);
+    TEST("waits-for-disk", TRUE, testWaitsForDisk);
+    TEST("time-is-over", TRUE, testTimeIsOver);
+    TEST("fetch-failed", TRUE, testFetchFailed);
+    TEST("unknown-master", TRUE, testUnknownMaster);
+    TEST("pool-not-started", TRUE, testPoolNotStarted);
+    TEST("optional-disk", TRUE, testOptional);
+    TEST("nobody-listens", FALSE, testNobodyListens);
+    TEST("nobody-answers", FALSE, testNobodyAnswers);
+    TEST("bad-config", FALSE, testBadConfig);
+    TEST("bad-xml", FALSE, testBadXml);
+    TEST("other-operations-succeed", FALSE, testOtherOperations);
+    return g_test_run();
+}
