@@ -57,7 +57,17 @@ static int
 virStorageBackendTorrentpoolBuildPool(virStoragePoolObj *pool,
                                       unsigned int flags)
 {
+    virStoragePoolDef *def = virStoragePoolObjGetDef(pool);
+
     virCheckFlags(0, -1);
+
+    /* The helper is content with whatever bears the name already. */
+    if (virFileExists(def->target.path) && !virFileIsDir(def->target.path)) {
+        virReportError(VIR_ERR_OPERATION_INVALID,
+                       _("target '%1$s' of pool '%2$s' is not a directory"),
+                       def->target.path, def->name);
+        return -1;
+    }
 
     return virStorageBackendBuildLocal(pool);
 }
