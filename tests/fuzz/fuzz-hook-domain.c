@@ -1,0 +1,52 @@
+/*
+ * fuzz-hook-domain.c: any bytes as domain XML
+ *
+ * SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * With libFuzzer: clang -fsanitize=fuzzer,address with src/hooks/hook_domain.c.
+ * Promise: an error, or disks that hold together.
+ */
+
+#include <config.h>
+
+#include "fuzz-replay.h"
+#include "hook_domain.h"
+
+
+GPtrArray *
+fuzzSeeds(void)
+{
+    static const char *const xmls[] = {
+        "<domain type='kvm'><name>g</name><devices><disk type='file' device='disk'>"
+        "<driver name='qemu' type='qcow2'/><source file='/p/a.qcow2' startupPolicy='optional'/>"
+        "<target dev='vda' bus='virtio'/><readonly/></disk></devices></domain>",
+        "<domain xmlns:q='urn:q'><devices><disk type='volume'><source pool='p' volume='v&amp;'/></disk>"
+        "<disk/><disk type='network'/></devices><q:x/></domain>",
+        "<!DOCTYPE d [<!ENTITY e 'x'>]><domain><devices>&e;</devices></domain>",
+    };
+    GPtrArray *seeds = g_ptr_array_new_with_free_func((GDestroyNotify)g_bytes_unref);
+    gsize i;
+
+    for (i = 0; i < G_N_ELEMENTS(xmls); i++)
+        g_ptr_array_add(seeds, g_bytes_new_static(xmls[i], strlen(xmls[i])));
+    return seeds;
+}
+
+
+int
+LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    g_autoptr(GError) error = NULL;
+    g_autoptr(GPtrArray) disks = virHookDomainDisks((const char *)data, size, &error);
+    guint i;
+
+    g_assert_true(!disks == !!error);
+    for (i = 0; disks && i < disks->len; i++) {
+        const VirHookDisk *disk = disks->pdata[i];
+
+        g_assert_true(!!disk->path != (disk->pool && disk->volume));
+        g_assert_nonnull(disk->format);
+        g_assert_nonnull(disk->target);
+    }
+    return 0;
+}
