@@ -3,8 +3,11 @@
 
 # Rules of gnulib's that do not fit here: we use GLib's gettext and string
 # functions, our scripts are bash, and NEWS changes until the first release.
+# Error messages are sentences that libvirt shows to its users, not ends of a
+# "program: file: " line, so they may begin with a capital.
 local-checks-to-skip = \
   sc_bindtextdomain \
+  sc_error_message_uppercase \
   sc_file_system \
   sc_immutable_NEWS \
   sc_indent \
@@ -16,7 +19,8 @@ local-checks-to-skip = \
   sc_unportable_grep_q
 
 exclude_file_name_regexp--sc_trailing_blank = ^src/libvirt/.*\.patch$$
-exclude_file_name_regexp--sc_error_message_uppercase = ^(tests/|src/torrentd/merkle\.c$$)
+# the module's messages belong to libvirt's catalogue
+exclude_file_name_regexp--sc_po_check = ^src/storage/
 exclude_file_name_regexp--sc_prohibit_atoi_atof = ^tests/
 
 # Who may know whom: see docs/architecture.rst.
@@ -32,13 +36,13 @@ sc_rooms_cplusplus:
 	test -z "$$bad" || { echo "$$bad"; echo '$(ME): engine-libtorrent.cpp is the only C++ file' >&2; exit 1; }
 
 sc_rooms_image:
-	@prohibit='^ *# *include *[<"](gio/|torrentd|(engine|service|pool|state|conf|names|monitor)\.h)' \
+	@prohibit='^ *# *include *[<"](gio/|torrentd|(engine|service|pool|state|conf|names|monitor|torrentd-dbus)\.h)' \
 	in_vc_files='(^|/)src/image/' \
 	halt='src/image knows GLib only' \
 	  $(_sc_search_regexp)
 
 sc_rooms_storage:
-	@prohibit='^ *# *include *[<"](engine|service|pool|state|monitor|metainfo)\.h' \
+	@prohibit='^ *# *include *[<"](engine|engine-base|manager|service|pool|state|conf|names|monitor|metainfo|magnet)\.h' \
 	in_vc_files='(^|/)src/(storage|hooks)/' \
 	halt='what runs in or beside libvirt includes nothing of virttorrentd' \
 	  $(_sc_search_regexp)
@@ -47,6 +51,13 @@ sc_rooms_dbus:
 	@prohibit='^ *# *include *[<"]torrentd-dbus\.h' \
 	in_vc_files='(^|/)src/torrentd/(pool|manager|state|conf|names|monitor|engine|metainfo|magnet|hash)' \
 	halt='only the service and the clients know the generated D-Bus code' \
+	  $(_sc_search_regexp)
+
+# The hook is small and starts with each guest: plain GDBus, no libvirt.
+sc_rooms_hooks:
+	@prohibit='^ *# *include *[<"](torrentd-dbus\.h|libvirt/|vir[a-z]+\.h)' \
+	in_vc_files='(^|/)src/hooks/' \
+	halt='the hook calls neither generated D-Bus code nor libvirt' \
 	  $(_sc_search_regexp)
 
 # Nothing of one machine, and no name of a package archive.
