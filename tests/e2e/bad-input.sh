@@ -68,7 +68,7 @@ grep -qi 'torrent' "$LAB/A/log/libvirtd.log" || fail 'nobody said a word about t
 
 step 'clones of what is not there, and names that are taken'
 refused 'no storage vol|not found|no-such' virsh_on A vol-clone --pool $pool no-such.qcow2 x.qcow2
-refused 'exist' virsh_on A vol-clone --pool $pool debian.qcow2 debian.qcow2
+refused 'exist|in use' virsh_on A vol-clone --pool $pool debian.qcow2 debian.qcow2
 refused 'no-such' virsh_on A vol-create-as $pool x.qcow2 1G --format qcow2 --backing-vol no-such.qcow2 --backing-vol-format qcow2
 unchanged
 echo precious >"$(in_pool A taken.qcow2)"

@@ -48,6 +48,8 @@ is 'progress seen between 5 and 95 %' 1 "$between"
 step 'it is the same master'
 is checksum "$want" "$(sum_of "$file")"
 is_master B debian.qcow2
+wait_key A debian.qcow2
+wait_key B debian.qcow2
 is key "$(vol_field A debian.qcow2 /volume/key)" "$(vol_field B debian.qcow2 /volume/key)"
 must host_exec B qemu-img check -q $target/debian.qcow2
 matches vol-info 'Allocation: +1[5-7]\.' "$(virsh_on B vol-info --pool $pool debian.qcow2)"

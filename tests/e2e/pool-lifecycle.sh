@@ -47,7 +47,7 @@ is volumes '' "$(virsh_on A vol-list $pool)"
 
 step 'a second pool with the same target is refused'
 sed "s/<name>.*</<name>other</; s/port='6999'/port='6998'/" pool.xml >other.xml
-refused 'same|already|overlap|source matches|exists' virsh_on A pool-define other.xml
+refused 'conflict' virsh_on A pool-define other.xml
 
 step 'destroy, delete, undefine'
 must virsh_on A pool-destroy $pool

@@ -20,6 +20,7 @@ chown 12345:12345 "$(in_pool A debian.qcow2)"
 chmod a-w "$(in_pool A debian.qcow2)"
 must virsh_on A pool-refresh $pool
 wait_state A debian.qcow2 seeding 15
+wait_key A debian.qcow2
 is_master A debian.qcow2
 is content "$(sum_of debian.qcow2)" "$(sum_of "$(in_pool A debian.qcow2)")"
 is state '' "$(vol_torrent A draft.qcow2 state)"

@@ -148,7 +148,7 @@ host_configure() {
 	auth_unix_ro = "none"
 	auth_unix_rw = "none"
 	host_uuid = "$(cat /proc/sys/kernel/random/uuid)"
-	log_filters = "1:storage 1:torrent"
+	log_filters = "2:torrent"
 	log_outputs = "1:file:/var/log/libvirt/libvirtd.log"
 	X
     cat >"$root/etc/libvirt/qemu.conf" <<-X

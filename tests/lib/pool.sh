@@ -130,6 +130,13 @@ wait_state() {
         fail "$2 on $1 does not become '$3' within $4 s; it is: $(vol_torrent "$1" "$2" state) $(vol_torrent "$1" "$2" progress) $(vol_torrent "$1" "$2" error)"
 }
 
+# The key of a master tells its info-hash, from the refresh that follows its
+# completion by itself.
+has_key() { vol_field "$1" "$2" /volume/key | grep -Eq '^urn:btmh:1220[0-9a-f]{64}$'; }
+wait_key() {
+    wait_for 5 has_key "$1" "$2" || fail "the key of $2 does not tell its info-hash: $(vol_field "$1" "$2" /volume/key)"
+}
+
 # The link of this host goes through here: copies a volume's XML.
 give_xml() {
     vol_xml "$1" "$3" >"$LAB/$3.xml" || fail "no XML of $3 on $1"
