@@ -44,7 +44,7 @@ typedef struct {
     guint8 *have;                  /* one byte per piece */
     guint have_count;
     guint check_next;              /* CHECKING: the next piece */
-    gboolean seed_mode;            /* nothing was read yet */
+    gboolean master;               /* ADD_SEED: never written to */
     gboolean tell_metadata, tell_complete;
     gboolean resume_wanted, changed;
     guint64 downloaded, uploaded;
@@ -202,6 +202,11 @@ virTorrentFakeMaybeComplete(virTorrentFake *t)
 {
     if (t->have_count < t->raw.pieces) {
         t->state = VIR_TORRENT_DOWNLOADING;
+        if (t->master) {
+            t->error = g_strdup_printf("'%s' is not what it was when it was verified", t->file);
+            t->state = VIR_TORRENT_FAILED;
+            t->tell_error = TRUE;
+        }
         return;
     }
     t->state = VIR_TORRENT_COMPLETE;
@@ -810,9 +815,10 @@ virTorrentFakeBegin(virTorrentFake *t, VirTorrentAddFlags flags, gboolean resume
 {
     g_autofree char *path = virTorrentFakePath(t);
 
+    t->master = flags & VIR_TORRENT_ADD_SEED;
     if (!t->metainfo) {
         t->state = VIR_TORRENT_METADATA;
-    } else if (flags & VIR_TORRENT_ADD_SEED) {
+    } else if ((flags & VIR_TORRENT_ADD_SEED) && !(flags & VIR_TORRENT_ADD_CHECK)) {
         memset(t->have, 1, t->raw.pieces);
         t->have_count = t->raw.pieces;
         virTorrentFakeMaybeComplete(t);
