@@ -44,8 +44,13 @@
 #include <thread>
 #include <vector>
 
+#include <arpa/inet.h>
 #include <glib-unix.h>
+#include <ifaddrs.h>
+#include <net/if.h>
+#include <netinet/in.h>
 #include <sys/eventfd.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -135,6 +140,7 @@ struct Torrent {
     guint64 serial = 0;                 /* tells it from a later one of the same id */
     lt::torrent_handle handle;
     bool seed = false;                  /* VIR_TORRENT_ADD_SEED: nothing may be written */
+    bool check = false;                 /* VIR_TORRENT_ADD_CHECK */
     bool verify = false;                /* and VIR_TORRENT_ADD_CHECK: it is read first */
     bool metadata_only = false;         /* the first step of a magnet */
     bool tell_metadata = false;         /* METADATA is still to be told */
@@ -226,16 +232,98 @@ clampLimit(guint64 bytes)
     return static_cast<int>(std::min<guint64>(bytes, INT_MAX));
 }
 
-std::string
-listenInterfaces(VirTorrentEngineSettings const &s, guint16 port)
+/* The addresses that "all" stands for.  They are named to libtorrent one by one,
+ * since it keeps DHT from addresses that it finds for itself on a network
+ * without a default route: a storage network has none. */
+std::vector<std::string>
+hostAddresses()
 {
-    std::string const p = ":" + std::to_string(port);
+    std::vector<std::string> out;
+    struct ifaddrs *list;
 
-    if (!s.listen_address)
-        return "0.0.0.0" + p + ",[::]" + p;
-    if (strchr(s.listen_address, ':'))
-        return "[" + std::string(s.listen_address) + "]" + p;
-    return s.listen_address + p;
+    if (getifaddrs(&list) < 0)
+        return {"0.0.0.0"};
+    for (auto const *i = list; i; i = i->ifa_next) {
+        char text[INET6_ADDRSTRLEN];
+        void const *raw = nullptr;
+
+        if (!i->ifa_addr || !(i->ifa_flags & IFF_UP))
+            continue;
+        if (i->ifa_addr->sa_family == AF_INET)
+            raw = &reinterpret_cast<sockaddr_in const *>(i->ifa_addr)->sin_addr;
+        else if (i->ifa_addr->sa_family == AF_INET6)
+            raw = &reinterpret_cast<sockaddr_in6 const *>(i->ifa_addr)->sin6_addr;
+        /* link-local ones mean nothing without an interface, and every
+         * interface that has one and no other has no peers we could name */
+        if (!raw || (i->ifa_addr->sa_family == AF_INET6 &&
+                     IN6_IS_ADDR_LINKLOCAL(static_cast<in6_addr const *>(raw))))
+            continue;
+        if (inet_ntop(i->ifa_addr->sa_family, raw, text, sizeof(text)))
+            out.emplace_back(text);
+    }
+    freeifaddrs(list);
+    std::sort(out.begin(), out.end());
+    out.erase(std::unique(out.begin(), out.end()), out.end());
+    return out;
+}
+
+std::vector<std::string>
+listenAddresses(std::string const &where)
+{
+    return where.empty() ? hostAddresses() : std::vector<std::string>{where};
+}
+
+std::string
+listenInterfaces(std::vector<std::string> const &addresses, guint16 port)
+{
+    std::string out;
+
+    for (auto const &a : addresses) {
+        if (!out.empty())
+            out += ",";
+        out += (a.find(':') == std::string::npos ? a : "[" + a + "]") + ":" + std::to_string(port);
+    }
+    return out;
+}
+
+/* 0, or why nobody can listen there: what libtorrent would tell much later. */
+int
+probe(std::string const &address, guint16 port, int type)
+{
+    g_autoptr(GSocketAddress) where = g_inet_socket_address_new_from_string(address.c_str(), port);
+    sockaddr_storage native;
+    int const one = 1;
+    int fd, err = 0;
+
+    if (!where || !g_socket_address_to_native(where, &native, sizeof(native), nullptr))
+        return EINVAL;
+    fd = socket(native.ss_family, type | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return errno;
+    if (native.ss_family == AF_INET6)
+        setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof(one));
+    if (type == SOCK_STREAM)
+        setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+    if (bind(fd, reinterpret_cast<sockaddr *>(&native),
+             static_cast<socklen_t>(g_socket_address_get_native_size(where))) < 0 ||
+        (type == SOCK_STREAM && ::listen(fd, 1) < 0))
+        err = errno;
+    close(fd);
+    return err;
+}
+
+int
+probe(std::vector<std::string> const &addresses, guint16 port)
+{
+    for (auto const &address : addresses) {
+        for (int type : {SOCK_STREAM, SOCK_DGRAM}) {
+            int const err = probe(address, port, type);
+
+            if (err)
+                return err;
+        }
+    }
+    return 0;
 }
 
 /* What makes a client for home lines one for a data centre; only what differs
@@ -406,7 +494,9 @@ struct _VirTorrentEngine : std::enable_shared_from_this<_VirTorrentEngine> {
     std::unique_ptr<lt::session> session;
     GSource *alert_source = nullptr, *tick_source = nullptr;
     guint16 port = 0;
-    std::string listen;                         /* what was asked for, to notice changes */
+    std::string listen;                         /* the address that was asked for; empty: all */
+    std::string listening;                      /* what the session was told, port included */
+    gint64 look_at = 0;                         /* when to look for new addresses */
     lt::ip_filter filter;
     bool dht = false, pex = false;
     std::vector<std::pair<std::string, int>> bootstrap;
@@ -423,6 +513,8 @@ struct _VirTorrentEngine : std::enable_shared_from_this<_VirTorrentEngine> {
     bool start(VirTorrentEngineSettings const &s, GError **error);
     void stop();
     bool listenOn(VirTorrentEngineSettings const &s, GError **error);
+    int listenOn(std::vector<std::string> const &addresses, guint16 wanted);
+    void followAddresses();
     void apply(VirTorrentEngineSettings const &s);
     void onAlerts();
     void onAlert(lt::alert *alert);
@@ -510,6 +602,10 @@ Engine::start(VirTorrentEngineSettings const &s, GError **error)
     apply(s);
     if (!listenOn(s, error))
         return false;
+    /* what needs a socket */
+    lt::settings_pack on;
+    setFrom(on, s);
+    session->apply_settings(on);
 
     alert_source = g_unix_fd_source_new(wake->fd, G_IO_IN);
     g_source_set_callback(alert_source, G_SOURCE_FUNC(onAlertSource), this, nullptr);
@@ -540,39 +636,75 @@ Engine::stop()
     }
 }
 
+/* Tells the session to listen; 0 or why not. */
+int
+Engine::listenOn(std::vector<std::string> const &addresses, guint16 wanted)
+{
+    lt::settings_pack p;
+    int const err = probe(addresses, wanted);
+
+    if (err)
+        return err;
+    p.set_int(lt::settings_pack::max_retry_port_bind, 0);
+    p.set_str(lt::settings_pack::listen_interfaces, listenInterfaces(addresses, wanted));
+    session->apply_settings(p);
+    /* asks the network thread, after the above */
+    return session->listen_port() == wanted ? 0 : EADDRINUSE;
+}
+
 /* Listens where @s says; what was listened on before is given up. */
 bool
 Engine::listenOn(VirTorrentEngineSettings const &s, GError **error)
 {
-    guint16 const wanted = s.listen_port ? s.listen_port : VIR_TORRENT_DEFAULT_PORT;
+    guint16 const first = s.listen_port ? s.listen_port : VIR_TORRENT_DEFAULT_PORT;
+    guint const tries = s.listen_port ? 1 : 1000;
+    std::string const where = s.listen_address ? s.listen_address : "";
+    auto const addresses = listenAddresses(where);
+    lt::settings_pack p;
+    int err = 0;
 
-    for (bool again : {false, true}) {
+    p.set_str(lt::settings_pack::listen_interfaces, "");
+    session->apply_settings(p);
+    session->listen_port();
+    for (guint i = 0; i < tries; i++) {
+        err = listenOn(addresses, static_cast<guint16>(first + i));
         /* an engine that was freed a moment ago may still hold the port */
-        if (again && !reaper.wait())
-            break;
-        lt::settings_pack p;
-        p.set_int(lt::settings_pack::max_retry_port_bind, s.listen_port ? 0 : 200);
-        p.set_str(lt::settings_pack::listen_interfaces, "");
-        session->apply_settings(p);
-        p.set_str(lt::settings_pack::listen_interfaces, listenInterfaces(s, wanted));
-        session->apply_settings(p);
-        /* in the network thread after the above */
-        port = session->listen_port();
-        if (port != 0) {
-            listen = std::string(s.listen_address ? s.listen_address : "*");
-            /* what needs a socket */
-            lt::settings_pack on;
-            setFrom(on, s);
-            session->apply_settings(on);
+        if (err == EADDRINUSE && i == 0 && reaper.wait())
+            err = listenOn(addresses, first);
+        if (err == 0) {
+            port = static_cast<guint16>(first + i);
+            listen = where;
+            listening = listenInterfaces(addresses, port);
             bootstrap_at = 0;
             bootstrap_pause = G_USEC_PER_SEC;
             return true;
         }
+        if (err != EADDRINUSE)
+            break;
     }
+    port = 0;
     setError(error, VIR_TORRENT_ENGINE_ERROR_FAILED,
-             format(_("cannot listen on %s port %u: is it in use, or the address not this host's?"),
-                    s.listen_address ? s.listen_address : _("any address"), wanted));
+             format(_("cannot listen on %s port %u: %s"),
+                    s.listen_address ? s.listen_address : _("any address"), first, g_strerror(err)));
     return false;
+}
+
+/* Addresses come and go; the port stays. */
+void
+Engine::followAddresses()
+{
+    std::string const now = listenInterfaces(listenAddresses(listen), port);
+    lt::settings_pack p;
+
+    if (now == listening)
+        return;
+    listening = now;
+    p.set_str(lt::settings_pack::listen_interfaces, now);
+    session->apply_settings(p);
+    bootstrap_at = 0;
+    bootstrap_pause = G_USEC_PER_SEC;
+    for (auto &it : torrents)
+        it.second->announce_at = 0;
 }
 
 /* Everything but where to listen. */
@@ -931,6 +1063,10 @@ Engine::onTick()
     gint64 const now = g_get_monotonic_time();
 
     session->post_torrent_updates(lt::torrent_handle::query_pieces);
+    if (listen.empty() && now >= look_at) {
+        look_at = now + 5 * G_USEC_PER_SEC;
+        followAddresses();
+    }
     if (dht && now >= bootstrap_at) {
         /* As ordinary nodes: libtorrent's "bootstrap nodes" are asked but never
          * told anything, and here they are hosts of the swarm.  Again and again,
@@ -1022,7 +1158,7 @@ virTorrentEngineReconfigure(VirTorrentEngine *e,
     if (!virTorrentSettingsCheck(s, error))
         return FALSE;
     return guard(error, FALSE, [&]() -> gboolean {
-        std::string const where = s->listen_address ? s->listen_address : "*";
+        std::string const where = s->listen_address ? s->listen_address : "";
         lt::settings_pack p;
 
         /* "any port" is content with the one there is */
@@ -1153,8 +1289,7 @@ keyOf(lt::info_hash_t const &hashes)
 /* What was verified, from resume data; it also tells which torrent it is where
  * nothing else does. */
 static bool
-fromResume(Engine &e, Torrent &t, lt::add_torrent_params &params, GBytes *resume, bool check,
-           GError **error)
+fromResume(Engine &e, Torrent &t, lt::add_torrent_params &params, GBytes *resume, GError **error)
 {
     bool const alone = !params.ti && !t.metadata_only;
     gsize len;
@@ -1198,7 +1333,7 @@ fromResume(Engine &e, Torrent &t, lt::add_torrent_params &params, GBytes *resume
     params.merkle_tree_mask = saved.merkle_tree_mask;
     params.verified_leaf_hashes = saved.verified_leaf_hashes;
     params.url_seeds = saved.url_seeds;
-    if (!check) {
+    if (!t.check) {
         params.have_pieces = saved.have_pieces;
         params.unfinished_pieces = saved.unfinished_pieces;
     }
@@ -1228,6 +1363,7 @@ virTorrentEngineAdd(VirTorrentEngine *e,
         t->dir = dir;
         t->file = file;
         t->seed = flags & VIR_TORRENT_ADD_SEED;
+        t->check = flags & VIR_TORRENT_ADD_CHECK;
         t->verify = flags & VIR_TORRENT_ADD_CHECK;
         t->serial = ++e->serials;
         if ((metainfo && !fromMetainfo(*e, *t, params, metainfo, error)) ||
@@ -1235,7 +1371,7 @@ virTorrentEngineAdd(VirTorrentEngine *e,
             return FALSE;
         if (t->info)
             t->key = t->info->key;
-        if (resume && !fromResume(*e, *t, params, resume, flags & VIR_TORRENT_ADD_CHECK, error))
+        if (resume && !fromResume(*e, *t, params, resume, error))
             return FALSE;
         t->seed = t->seed && !t->metadata_only;
         for (auto const &it : e->torrents) {

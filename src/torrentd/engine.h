@@ -125,8 +125,9 @@ guint16 virTorrentEngineGetPort(VirTorrentEngine *engine);
 GBytes *virTorrentEngineSaveState(VirTorrentEngine *engine);
 
 typedef enum {
-    VIR_TORRENT_ADD_SEED = 1 << 0,   /* the file is complete and was verified: do not read it */
-    VIR_TORRENT_ADD_CHECK = 1 << 1,  /* verify what is on disk before anything else */
+    VIR_TORRENT_ADD_SEED = 1 << 0,   /* the file is complete and was verified: do not read it; never write to it */
+    VIR_TORRENT_ADD_CHECK = 1 << 1,  /* verify what is on disk before anything else;
+                                        with SEED: FAILED where it is not complete and right */
     /* Both: verify a master; it is never written to.  Complete: EVENT_COMPLETE;
      * anything missing or wrong: EVENT_FAILED, and nothing is downloaded. */
 } VirTorrentAddFlags;

@@ -302,7 +302,8 @@ virTorrentMonitorMain(VirTorrentDaemon *daemon)
     if (self.engine == 0) {
         sigprocmask(SIG_SETMASK, &old, NULL);
         close(pair[0]);
-        exit(virTorrentEngineMain(daemon, pair[1]));
+        /* everything is on the disk: do not wait for the swarm to say goodbye */
+        _exit(virTorrentEngineMain(daemon, pair[1]));
     }
     close(pair[1]);
     self.fd = pair[0];

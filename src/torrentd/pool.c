@@ -1052,12 +1052,43 @@ virTorrentPoolLoad(VirTorrentPool *pool)
 /* }}} */
 /* {{{ the pool */
 
+/* Where any port will do, the one of last time does best: magnets that were
+ * given away name it. */
+static VirTorrentEngine *
+virTorrentPoolNewEngine(VirTorrentPool *pool, GError **error)
+{
+    g_autoptr(GBytes) session = virTorrentStoreLoad(pool->store, VIR_TORRENT_STORE_SESSION,
+                                                    "engine", 1024 * 1024, NULL);
+    g_autoptr(GBytes) port = virTorrentStoreLoad(pool->store, VIR_TORRENT_STORE_PORT,
+                                                 "engine", sizeof(guint16), NULL);
+    VirTorrentEngineSettings settings;
+    VirTorrentEngine *engine = NULL;
+
+    virTorrentOptionsToSettings(pool->options, &settings);
+    settings.session_state = session;
+    settings.hash_threads = pool->env->conf->hash_threads;
+    if (settings.listen_port == 0 && port && g_bytes_get_size(port) == sizeof(guint16)) {
+        memcpy(&settings.listen_port, g_bytes_get_data(port, NULL), sizeof(guint16));
+        engine = virTorrentEngineNew(&settings, virTorrentPoolEngineEvent, pool, NULL);
+        settings.listen_port = 0;
+    }
+    if (!engine)
+        engine = virTorrentEngineNew(&settings, virTorrentPoolEngineEvent, pool, error);
+    return engine;
+}
+
+static void
+virTorrentPoolKeepPort(VirTorrentPool *pool)
+{
+    guint16 port = virTorrentEngineGetPort(pool->engine);
+    g_autoptr(GBytes) content = g_bytes_new(&port, sizeof(port));
+
+    virTorrentStoreSave(pool->store, VIR_TORRENT_STORE_PORT, "engine", content, NULL, NULL, NULL);
+}
+
 static gboolean
 virTorrentPoolStart(VirTorrentPool *pool, GError **error)
 {
-    VirTorrentEngineSettings settings;
-    g_autoptr(GBytes) session = NULL;
-
     if (!virTorrentMonitorPrepare(pool->env->monitor, pool->target, error))
         return FALSE;
     pool->targetfd = open(pool->target, O_PATH | O_DIRECTORY | O_CLOEXEC);
@@ -1068,13 +1099,11 @@ virTorrentPoolStart(VirTorrentPool *pool, GError **error)
     pool->store = virTorrentStoreOpen(pool->target, error);
     if (!pool->store)
         return FALSE;
-    session = virTorrentStoreLoad(pool->store, VIR_TORRENT_STORE_SESSION, "engine",
-                                  1024 * 1024, NULL);
-    virTorrentOptionsToSettings(pool->options, &settings);
-    settings.session_state = session;
-    settings.hash_threads = pool->env->conf->hash_threads;
-    pool->engine = virTorrentEngineNew(&settings, virTorrentPoolEngineEvent, pool, error);
-    return pool->engine != NULL;
+    pool->engine = virTorrentPoolNewEngine(pool, error);
+    if (!pool->engine)
+        return FALSE;
+    virTorrentPoolKeepPort(pool);
+    return TRUE;
 }
 
 VirTorrentPool *

@@ -20,6 +20,7 @@
 
 #include <gio/gio.h>
 #include <gio/gunixconnection.h>
+#include <string.h>
 
 #include "i18n.h"
 #include "torrentd-dbus.h"
@@ -30,6 +31,7 @@ struct _VirTorrentService {
     guint max_clients;
     GSocketService *listener;
     VirTorrentDbusTorrentd1 *skeleton;
+    GDBusNodeInfo *bus;
     GHashTable *connections;     /* set of GDBusConnection, exported */
     GCancellable *cancellable;   /* of connections that are being made */
     guint connecting;
@@ -370,6 +372,48 @@ static const struct {
 };
 
 /* }}} */
+/* {{{ manners of a message bus */
+
+/* gdbus and busctl always talk to us as to a message bus: they say hello, and
+ * ask for signals that everybody gets here anyway. */
+static const char busXml[] =
+    "<node><interface name='org.freedesktop.DBus'>"
+    "<method name='Hello'><arg type='s' direction='out'/></method>"
+    "<method name='AddMatch'><arg type='s' direction='in'/></method>"
+    "<method name='RemoveMatch'><arg type='s' direction='in'/></method>"
+    "<method name='GetNameOwner'><arg type='s' direction='in'/>"
+    "<arg type='s' direction='out'/></method>"
+    "<method name='StartServiceByName'><arg type='s' direction='in'/>"
+    "<arg type='u' direction='in'/><arg type='u' direction='out'/></method>"
+    "</interface></node>";
+
+static void
+virTorrentServiceBusCall(GDBusConnection *connection G_GNUC_UNUSED,
+                         const char *sender G_GNUC_UNUSED,
+                         const char *path G_GNUC_UNUSED,
+                         const char *interface G_GNUC_UNUSED,
+                         const char *method,
+                         GVariant *args,
+                         GDBusMethodInvocation *call,
+                         gpointer opaque G_GNUC_UNUSED)
+{
+    const char *name;
+
+    if (strcmp(method, "Hello") == 0) {
+        g_dbus_method_invocation_return_value(call, g_variant_new("(s)", ":1.0"));
+    } else if (strcmp(method, "GetNameOwner") == 0) {
+        g_variant_get(args, "(&s)", &name);
+        g_dbus_method_invocation_return_value(call, g_variant_new("(s)", name));
+    } else if (strcmp(method, "StartServiceByName") == 0) {
+        g_dbus_method_invocation_return_value(call, g_variant_new("(u)", 2));
+    } else {
+        g_dbus_method_invocation_return_value(call, NULL);
+    }
+}
+
+static const GDBusInterfaceVTable busTable = { .method_call = virTorrentServiceBusCall };
+
+/* }}} */
 /* {{{ connections */
 
 static void
@@ -441,6 +485,8 @@ virTorrentServiceConnected(GObject *source G_GNUC_UNUSED, GAsyncResult *result, 
         g_info("A client could not connect: %s", err->message);
         return;
     }
+    g_dbus_connection_register_object(connection, "/org/freedesktop/DBus",
+                                      service->bus->interfaces[0], &busTable, NULL, NULL, NULL);
     if (!g_dbus_interface_skeleton_export(G_DBUS_INTERFACE_SKELETON(service->skeleton),
                                           connection, VIR_TORRENT_DBUS_PATH, &err)) {
         g_warning("Cannot serve a client: %s", err->message);
@@ -499,6 +545,7 @@ virTorrentServiceNew(VirTorrentManager *manager, uid_t uid, guint max_clients)
     service->guid = g_dbus_generate_guid();
     service->cancellable = g_cancellable_new();
     service->connections = g_hash_table_new_full(NULL, NULL, g_object_unref, NULL);
+    service->bus = g_dbus_node_info_new_for_xml(busXml, NULL);
     service->skeleton = vir_torrent_dbus_torrentd1_skeleton_new();
     vir_torrent_dbus_torrentd1_set_version(service->skeleton, PACKAGE_VERSION);
     for (i = 0; i < G_N_ELEMENTS(handlers); i++)
@@ -533,6 +580,7 @@ virTorrentServiceFree(VirTorrentService *service)
     g_hash_table_unref(service->connections);
     g_signal_handlers_disconnect_by_data(service->skeleton, service);
     g_object_unref(service->skeleton);
+    g_dbus_node_info_unref(service->bus);
     g_free(service->guid);
     g_free(service);
 }

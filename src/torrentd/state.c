@@ -51,6 +51,7 @@ static const struct {
     [VIR_TORRENT_STORE_RESUME] = { DIR_RESUME, ".resume" },
     [VIR_TORRENT_STORE_STAT] = { DIR_RESUME, ".stat" },
     [VIR_TORRENT_STORE_SESSION] = { DIR_RESUME, ".session" },
+    [VIR_TORRENT_STORE_PORT] = { DIR_RESUME, ".port" },
 };
 
 struct _VirTorrentState {

@@ -21,6 +21,7 @@ typedef enum {
     VIR_TORRENT_STORE_RESUME,    /* resume/NAME.resume: the engine's resume data */
     VIR_TORRENT_STORE_STAT,      /* resume/NAME.stat: the stamp of a verified file */
     VIR_TORRENT_STORE_SESSION,   /* resume/NAME.session: DHT nodes; NAME is "engine" */
+    VIR_TORRENT_STORE_PORT,      /* resume/NAME.port: so that magnets given away stay true */
     VIR_TORRENT_STORE_LAST
 } VirTorrentStoreKind;
 
