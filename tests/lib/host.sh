@@ -144,6 +144,8 @@ host_configure() {
         echo "$engine_user:x:$uid:$uid::/nonexistent:/usr/sbin/nologin" >>"$root/etc/passwd"
         echo "$engine_user:x:$uid:" >>"$root/etc/group"
     fi
+    # libvirtd looks its own name up at each start of a guest: 10 s without this.
+    echo "127.0.0.1 localhost $name" >"$root/etc/hosts"
     cat >"$root/etc/libvirt/libvirtd.conf" <<-X
 	auth_unix_ro = "none"
 	auth_unix_rw = "none"
