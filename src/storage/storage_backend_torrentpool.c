@@ -14,8 +14,8 @@
  * guests have their disks whether masters are shared or not.
  *
  * The rooms: storage_torrentpool_def.c (XML), _client.c (virttorrentd),
- * _state.c (what is remembered of a running pool), _file.c (files), _build.c
- * (new volumes).
+ * _state.c (what is remembered of a running pool), _file.c (files), _vol.c
+ * (definitions of volumes), _build.c (new volumes).
  *
  * Locks: all of this is called with the pool locked, but for buildVol,
  * buildVolFrom, uploadVol, downloadVol and wipeVol.
@@ -33,6 +33,7 @@
 #include "storage_torrentpool_def.h"
 #include "storage_torrentpool_file.h"
 #include "storage_torrentpool_state.h"
+#include "storage_torrentpool_vol.h"
 #include "storage_util.h"
 #include "viralloc.h"
 #include "virerror.h"
@@ -204,100 +205,6 @@ virStorageBackendTorrentpoolDeletePool(virStoragePoolObj *pool,
 }
 
 
-/* What virttorrentd knows of the volume, NULL: nothing */
-static void
-virStorageBackendTorrentpoolSetTorrent(virStorageVolDef *vol,
-                                       const virStorageTorrentVolume *known)
-{
-    g_clear_pointer(&vol->torrent, virStorageVolTorrentFree);
-
-    if (!known)
-        return;
-
-    vol->torrent = g_new0(virStorageVolTorrent, 1);
-    vol->torrent->magnet = g_strdup(known->magnet);
-    vol->torrent->state = known->state;
-    vol->torrent->progress = known->progress;
-    vol->torrent->error = g_strdup(known->error);
-}
-
-
-static void
-virStorageBackendTorrentpoolSetRefused(virStorageVolDef *vol,
-                                       const char *reason)
-{
-    virStorageBackendTorrentpoolSetTorrent(vol, NULL);
-
-    vol->torrent = g_new0(virStorageVolTorrent, 1);
-    vol->torrent->state = VIR_STORAGE_VOL_TORRENT_STATE_FAILED;
-    vol->torrent->error = g_strdup(reason);
-}
-
-
-/* Describes a volume of which no file is there yet as what it will be. */
-static void
-virStorageBackendTorrentpoolFillFetched(virStorageVolDef *vol,
-                                        const virStorageTorrentVolume *known)
-{
-    int format = VIR_STORAGE_FILE_NONE;
-
-    if (known->format)
-        format = virStorageFileFormatTypeFromString(known->format);
-
-    vol->type = VIR_STORAGE_VOL_FILE;
-    vol->target.type = VIR_STORAGE_TYPE_FILE;
-    vol->target.format = format > VIR_STORAGE_FILE_NONE ? format : VIR_STORAGE_FILE_RAW;
-    vol->target.capacity = known->capacity ? known->capacity : known->size;
-    vol->target.allocation = known->done;
-    vol->target.physical = known->size;
-
-    if (!vol->target.perms)
-        vol->target.perms = g_new0(virStoragePerms, 1);
-    vol->target.perms->mode = 0444;
-    vol->target.perms->uid = geteuid();
-    vol->target.perms->gid = getegid();
-
-    virStorageBackendTorrentpoolSetTorrent(vol, known);
-}
-
-
-/* Adds the volume to the pool, under the name of its content where that is
- * known and not taken by a copy of it. */
-static void
-virStorageBackendTorrentpoolAddVol(virStoragePoolObj *pool,
-                                   virStorageVolDef *volarg,
-                                   const virStorageTorrentVolume *known)
-{
-    g_autoptr(virStorageVolDef) vol = volarg;
-
-    if (known && known->key && !virStorageVolDefFindByKey(pool, known->key))
-        vol->key = g_strdup(known->key);
-    else
-        vol->key = g_strdup(vol->target.path);
-
-    if (virStoragePoolObjAddVol(pool, vol) < 0) {
-        VIR_WARN("cannot list volume '%s'", vol->target.path);
-        return;
-    }
-
-    vol = NULL;
-}
-
-
-static virStorageVolDef *
-virStorageBackendTorrentpoolNewVol(virStoragePoolDef *def,
-                                   const char *name)
-{
-    virStorageVolDef *vol = g_new0(virStorageVolDef, 1);
-
-    vol->name = g_strdup(name);
-    vol->type = VIR_STORAGE_VOL_FILE;
-    vol->target.path = g_strdup_printf("%s/%s", def->target.path, name);
-
-    return vol;
-}
-
-
 /* Publishes a master that virttorrentd does not know yet. Returns what it knows
  * of it then, or NULL. */
 static virStorageTorrentVolume *
@@ -339,7 +246,7 @@ virStorageBackendTorrentpoolRefreshFile(virStoragePoolObj *pool,
                                         bool online)
 {
     virStoragePoolDef *def = virStoragePoolObjGetDef(pool);
-    g_autoptr(virStorageVolDef) vol = virStorageBackendTorrentpoolNewVol(def, name);
+    g_autoptr(virStorageVolDef) vol = virStorageTorrentPoolVolNew(def, name);
     g_autoptr(virStorageTorrentVolume) published = NULL;
     g_autofree char *reason = NULL;
     struct stat sb;
@@ -357,26 +264,12 @@ virStorageBackendTorrentpoolRefreshFile(virStoragePoolObj *pool,
         return;
     }
 
-    virStorageBackendTorrentpoolSetTorrent(vol, known);
+    virStorageTorrentPoolVolSetTorrent(vol, known);
 
     if ((reason = virStorageTorrentPoolStateGetRefused(def, name, &sb)))
-        virStorageBackendTorrentpoolSetRefused(vol, reason);
+        virStorageTorrentPoolVolSetRefused(vol, reason);
 
-    virStorageBackendTorrentpoolAddVol(pool, g_steal_pointer(&vol), known);
-}
-
-
-/* Lists a volume of which no file is there yet. */
-static void
-virStorageBackendTorrentpoolRefreshFetched(virStoragePoolObj *pool,
-                                           const virStorageTorrentVolume *known)
-{
-    virStorageVolDef *vol;
-
-    vol = virStorageBackendTorrentpoolNewVol(virStoragePoolObjGetDef(pool),
-                                             known->name);
-    virStorageBackendTorrentpoolFillFetched(vol, known);
-    virStorageBackendTorrentpoolAddVol(pool, vol, known);
+    virStorageTorrentPoolVolAdd(pool, g_steal_pointer(&vol), known);
 }
 
 
@@ -529,6 +422,7 @@ virStorageBackendTorrentpoolAsk(virStoragePoolDef *def,
 
  error:
     VIR_WARN("pool '%s' lists only what is on disk: %s", def->name, err->message);
+    virStorageTorrentPoolStateAwait(def);
     return NULL;
 }
 
@@ -607,8 +501,7 @@ virStorageBackendTorrentpoolRefreshPool(virStoragePoolObj *pool)
         while (g_hash_table_iter_next(&iter, NULL, &fetched)) {
             virStorageTorrentVolume *vol = fetched;
 
-            if (!virStorageVolDefFindByName(pool, vol->name))
-                virStorageBackendTorrentpoolRefreshFetched(pool, vol);
+            virStorageTorrentPoolVolAddFetched(pool, vol);
         }
     }
 
@@ -721,7 +614,7 @@ virStorageBackendTorrentpoolRefreshVol(virStoragePoolObj *pool,
     if (lstat(path, &sb) < 0) {
         if ((known = virStorageBackendTorrentpoolAskVol(def, vol->name, &answered))) {
             g_clear_pointer(&vol->target.backingStore, virObjectUnref);
-            virStorageBackendTorrentpoolFillFetched(vol, known);
+            virStorageTorrentPoolVolFillFetched(vol, known);
             return 0;
         }
 
@@ -740,10 +633,10 @@ virStorageBackendTorrentpoolRefreshVol(virStoragePoolObj *pool,
     if (virStorageTorrentPoolFileIsMaster(path))
         known = virStorageBackendTorrentpoolAskVol(def, vol->name, &answered);
 
-    virStorageBackendTorrentpoolSetTorrent(vol, known);
+    virStorageTorrentPoolVolSetTorrent(vol, known);
 
     if ((reason = virStorageTorrentPoolStateGetRefused(def, vol->name, &sb)))
-        virStorageBackendTorrentpoolSetRefused(vol, reason);
+        virStorageTorrentPoolVolSetRefused(vol, reason);
 
     return 0;
 }

@@ -38,6 +38,7 @@
 #include "storage_torrentpool_client.h"
 #include "storage_torrentpool_file.h"
 #include "storage_torrentpool_state.h"
+#include "storage_torrentpool_vol.h"
 #include "storage_util.h"
 #include "viralloc.h"
 #include "virbitmap.h"
@@ -499,12 +500,33 @@ virStorageTorrentPoolMagnetFetch(virStoragePoolDef *def,
 }
 
 
+/* Lists a master that was not asked for as a volume, as the next refresh would. */
+static void
+virStorageTorrentPoolMagnetList(virStoragePoolObj *pool,
+                                const char *name)
+{
+    virStoragePoolDef *def = virStoragePoolObjGetDef(pool);
+    g_autoptr(virStorageTorrentVolume) known = NULL;
+    char uuid[VIR_UUID_STRING_BUFLEN];
+
+    virUUIDFormat(def->uuid, uuid);
+
+    if (!virStorageTorrentClientGetVolume(uuid, name, &known, NULL))
+        return;
+
+    VIR_WITH_OBJECT_LOCK_GUARD(pool) {
+        virStorageTorrentPoolVolAddFetched(pool, known);
+    }
+}
+
+
 static int
-virStorageTorrentPoolBuildOnMagnet(virStoragePoolDef *def,
+virStorageTorrentPoolBuildOnMagnet(virStoragePoolObj *pool,
                                    virStorageVolDef *vol,
                                    const char *magnet)
 {
     g_auto(virStorageTorrentPoolBacking) backing = { 0 };
+    virStoragePoolDef *def = virStoragePoolObjGetDef(pool);
     g_autofree char *name = NULL;
     char uuid[VIR_UUID_STRING_BUFLEN];
     virErrorPtr orig_err;
@@ -514,8 +536,10 @@ virStorageTorrentPoolBuildOnMagnet(virStoragePoolDef *def,
         return -1;
 
     if (virStorageTorrentPoolBackingLocal(def, vol, name, &backing) == 0 &&
-        virStorageTorrentPoolBuildOverlay(def, vol, &backing) == 0)
+        virStorageTorrentPoolBuildOverlay(def, vol, &backing) == 0) {
+        virStorageTorrentPoolMagnetList(pool, name);
         return 0;
+    }
 
     if (started) {
         virErrorPreserveLast(&orig_err);
@@ -530,9 +554,10 @@ virStorageTorrentPoolBuildOnMagnet(virStoragePoolDef *def,
 
 /* vol-create with a backing store */
 static int
-virStorageTorrentPoolBuildOnBacking(virStoragePoolDef *def,
+virStorageTorrentPoolBuildOnBacking(virStoragePoolObj *pool,
                                     virStorageVolDef *vol)
 {
+    virStoragePoolDef *def = virStoragePoolObjGetDef(pool);
     const char *path = vol->target.backingStore->path;
     g_auto(virStorageTorrentPoolBacking) backing = { 0 };
     g_autofree char *dir = NULL;
@@ -554,7 +579,7 @@ virStorageTorrentPoolBuildOnBacking(virStoragePoolDef *def,
          * ';' for '&', as virsh puts it into XML without escaping it. */
         g_autofree char *magnet = g_strdelimit(g_strdup(path), ";", '&');
 
-        return virStorageTorrentPoolBuildOnMagnet(def, vol, magnet);
+        return virStorageTorrentPoolBuildOnMagnet(pool, vol, magnet);
     }
 
     dir = g_path_get_dirname(path);
@@ -684,7 +709,7 @@ virStorageTorrentPoolBuildVol(virStoragePoolObj *pool,
     int rc;
 
     if (virStorageSourceHasBacking(&vol->target))
-        rc = virStorageTorrentPoolBuildOnBacking(def, vol);
+        rc = virStorageTorrentPoolBuildOnBacking(pool, vol);
     else if (vol->torrent && vol->torrent->magnet)
         rc = virStorageTorrentPoolBuildFetch(def, vol);
     else
@@ -930,23 +955,17 @@ virStorageTorrentPoolSplitFreeName(int dirfd,
 }
 
 
-/* Lists the master that a split made; the next refresh would do it as well. */
+/* Lists the master that a split made, as the next refresh would. */
 static void
 virStorageTorrentPoolSplitList(virStoragePoolObj *pool,
                                const char *name)
 {
     virStoragePoolDef *def = virStoragePoolObjGetDef(pool);
-    g_autoptr(virStorageVolDef) vol = g_new0(virStorageVolDef, 1);
+    g_autoptr(virStorageVolDef) vol = virStorageTorrentPoolVolNew(def, name);
     VIR_LOCK_GUARD lock = virObjectLockGuard(pool);
 
-    vol->name = g_strdup(name);
-    vol->type = VIR_STORAGE_VOL_FILE;
-    vol->target.path = g_strdup_printf("%s/%s", def->target.path, name);
-    vol->key = g_strdup(vol->target.path);
-
-    if (virStorageBackendRefreshVolTargetUpdate(vol) == 0 &&
-        virStoragePoolObjAddVol(pool, vol) == 0)
-        vol = NULL;
+    if (virStorageBackendRefreshVolTargetUpdate(vol) == 0)
+        virStorageTorrentPoolVolAdd(pool, g_steal_pointer(&vol), NULL);
 }
 
 

@@ -67,6 +67,7 @@ struct _virStorageTorrentPoolState {
 
 typedef struct _virStorageTorrentPoolPending virStorageTorrentPoolPending;
 struct _virStorageTorrentPoolPending {
+    bool lost; /* not before virttorrentd is there again */
     unsigned int tries;
     gint64 due; /* monotonic time */
 };
@@ -275,11 +276,13 @@ virStorageTorrentPoolStateGetRefused(virStoragePoolDef *def,
 /* stateLock is held. */
 static void
 virStorageTorrentPoolStateQueue(const char *uuid,
+                                bool lost,
                                 unsigned int tries)
 {
     virStorageTorrentPoolPending *pending = g_new0(virStorageTorrentPoolPending, 1);
     gint64 delay = MIN(REFRESH_TICK_US << MIN(tries, 10), REFRESH_MAX_DELAY_US);
 
+    pending->lost = lost;
     pending->tries = tries;
     pending->due = g_get_monotonic_time() + delay;
     g_hash_table_insert(statePending, g_strdup(uuid), pending);
@@ -300,22 +303,43 @@ virStorageTorrentPoolStateEvent(const char *uuid,
     if (uuid) {
         VIR_DEBUG("pool=%s volume=%s state=%s", uuid, name, state);
         if (g_hash_table_contains(statePools, uuid))
-            virStorageTorrentPoolStateQueue(uuid, 0);
+            virStorageTorrentPoolStateQueue(uuid, false, 0);
         return;
     }
 
     g_hash_table_iter_init(&iter, statePools);
     while (g_hash_table_iter_next(&iter, &key, NULL))
-        virStorageTorrentPoolStateQueue(key, 0);
+        virStorageTorrentPoolStateQueue(key, true, 0);
+}
+
+
+void
+virStorageTorrentPoolStateAwait(virStoragePoolDef *def)
+{
+    char uuid[VIR_UUID_STRING_BUFLEN];
+    VIR_LOCK_GUARD lock = virLockGuardLock(&stateLock);
+
+    virUUIDFormat(def->uuid, uuid);
+
+    if (!g_hash_table_contains(statePending, uuid))
+        virStorageTorrentPoolStateQueue(uuid, true, 1);
 }
 
 
 /* Returns 0 when there is nothing left to be done, -1 to be called again. */
 static int
-virStorageTorrentPoolStateRefresh(virConnectPtr conn,
-                                  const char *uuid)
+virStorageTorrentPoolStateRefresh(const char *uuid,
+                                  const virStorageTorrentPoolPending *pending)
 {
+    g_autoptr(virConnect) conn = NULL;
     g_autoptr(virStoragePool) pool = NULL;
+
+    /* what was listed when it went away is better than what is on disk */
+    if (pending->lost && !virStorageTorrentClientConnect(true, NULL, NULL))
+        return -1;
+
+    if (!(conn = virGetConnectStorage()))
+        return -1;
 
     if (!(pool = virStoragePoolLookupByUUIDString(conn, uuid)))
         return 0;
@@ -328,50 +352,55 @@ virStorageTorrentPoolStateRefresh(virConnectPtr conn,
 }
 
 
-/* One round: tries every pool whose time has come. */
-static void
-virStorageTorrentPoolStateRefreshDue(void)
+/* Takes one pool whose time has come. Returns false if there is none. */
+static bool
+virStorageTorrentPoolStateTakeDue(char **uuid,
+                                  virStorageTorrentPoolPending *pending)
 {
-    g_autoptr(virConnect) conn = NULL;
-    g_autoptr(GHashTable) due = virHashNew(NULL);
+    VIR_LOCK_GUARD lock = virLockGuardLock(&stateLock);
     gint64 now = g_get_monotonic_time();
     GHashTableIter iter;
     void *key;
     void *value;
 
-    VIR_WITH_MUTEX_LOCK_GUARD(&stateLock) {
-        g_hash_table_iter_init(&iter, statePending);
-        while (g_hash_table_iter_next(&iter, &key, &value)) {
-            virStorageTorrentPoolPending *pending = value;
-
-            if (pending->due > now)
-                continue;
-
-            g_hash_table_insert(due, g_strdup(key),
-                                GUINT_TO_POINTER(pending->tries + 1));
-            g_hash_table_iter_remove(&iter);
-        }
-    }
-
-    if (g_hash_table_size(due) == 0 ||
-        !(conn = virGetConnectStorage()))
-        return;
-
-    g_hash_table_iter_init(&iter, due);
+    g_hash_table_iter_init(&iter, statePending);
     while (g_hash_table_iter_next(&iter, &key, &value)) {
-        unsigned int tries = GPOINTER_TO_UINT(value);
+        *pending = *(virStorageTorrentPoolPending *)value;
 
-        if (virStorageTorrentPoolStateRefresh(conn, key) == 0)
+        if (pending->due > now)
             continue;
 
-        VIR_DEBUG("cannot refresh pool %s yet: %s", (const char *)key,
-                  virGetLastErrorMessage());
+        *uuid = g_strdup(key);
+        g_hash_table_iter_remove(&iter);
+        return true;
+    }
+
+    return false;
+}
+
+
+/* Tries every pool whose time has come. */
+static void
+virStorageTorrentPoolStateRefreshDue(void)
+{
+    virStorageTorrentPoolPending pending = { 0 };
+
+    while (true) {
+        g_autofree char *uuid = NULL;
+
+        if (!virStorageTorrentPoolStateTakeDue(&uuid, &pending))
+            return;
+
+        if (virStorageTorrentPoolStateRefresh(uuid, &pending) == 0)
+            continue;
+
+        VIR_DEBUG("cannot refresh pool %s yet", uuid);
 
         VIR_WITH_MUTEX_LOCK_GUARD(&stateLock) {
-            if (tries < REFRESH_MAX_TRIES &&
-                g_hash_table_contains(statePools, key) &&
-                !g_hash_table_contains(statePending, key))
-                virStorageTorrentPoolStateQueue(key, tries);
+            if ((pending.lost || pending.tries < REFRESH_MAX_TRIES) &&
+                g_hash_table_contains(statePools, uuid) &&
+                !g_hash_table_contains(statePending, uuid))
+                virStorageTorrentPoolStateQueue(uuid, pending.lost, pending.tries + 1);
         }
     }
 }
@@ -461,7 +490,13 @@ virStorageTorrentPoolStateOpen(virStoragePoolDef *def,
         return false;
 
     VIR_WITH_MUTEX_LOCK_GUARD(&stateLock) {
-        virStorageTorrentPoolStateGet(def)->serial = serial;
+        virStorageTorrentPoolState *state = virStorageTorrentPoolStateGet(def);
+
+        /* what is listed was known to another virttorrentd, or to none */
+        if (state->serial != 0 && state->serial != serial)
+            virStorageTorrentPoolStateQueue(uuid, false, 0);
+
+        state->serial = serial;
     }
 
     return true;

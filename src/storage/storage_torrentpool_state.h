@@ -36,6 +36,10 @@ virStorageTorrentPoolStateOpen(virStoragePoolDef *def,
                                bool insist,
                                GError **error);
 
+/* The pool is refreshed when virttorrentd is there again. */
+void
+virStorageTorrentPoolStateAwait(virStoragePoolDef *def);
+
 /* Whether this is asked for the first time since the pool was started or
  * libvirt's daemon was */
 bool

@@ -1,0 +1,131 @@
+/*
+ * storage_torrentpool_vol.c: definitions of volumes of a torrent pool
+ *
+ * SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * Key and path of a volume are fixed when it is added to the pool, since
+ * libvirt finds it by them: a master whose content is not known yet is known
+ * by its path until the next refresh.
+ */
+
+#include <config.h>
+
+#include <unistd.h>
+
+#include "storage_torrentpool_vol.h"
+#include "viralloc.h"
+#include "virlog.h"
+
+#define VIR_FROM_THIS VIR_FROM_STORAGE
+
+VIR_LOG_INIT("storage.storage_torrentpool_vol");
+
+
+/* A file of the pool of which nothing is known but its name */
+virStorageVolDef *
+virStorageTorrentPoolVolNew(virStoragePoolDef *def,
+                            const char *name)
+{
+    virStorageVolDef *vol = g_new0(virStorageVolDef, 1);
+
+    vol->name = g_strdup(name);
+    vol->type = VIR_STORAGE_VOL_FILE;
+    vol->target.path = g_strdup_printf("%s/%s", def->target.path, name);
+
+    return vol;
+}
+
+
+void
+virStorageTorrentPoolVolSetTorrent(virStorageVolDef *vol,
+                                   const virStorageTorrentVolume *known)
+{
+    g_clear_pointer(&vol->torrent, virStorageVolTorrentFree);
+
+    if (!known)
+        return;
+
+    vol->torrent = g_new0(virStorageVolTorrent, 1);
+    vol->torrent->magnet = g_strdup(known->magnet);
+    vol->torrent->state = known->state;
+    vol->torrent->progress = known->progress;
+    vol->torrent->error = g_strdup(known->error);
+}
+
+
+void
+virStorageTorrentPoolVolSetRefused(virStorageVolDef *vol,
+                                   const char *reason)
+{
+    g_clear_pointer(&vol->torrent, virStorageVolTorrentFree);
+
+    vol->torrent = g_new0(virStorageVolTorrent, 1);
+    vol->torrent->state = VIR_STORAGE_VOL_TORRENT_STATE_FAILED;
+    vol->torrent->error = g_strdup(reason);
+}
+
+
+/* Describes a volume of which no file is there yet as what it will be. */
+void
+virStorageTorrentPoolVolFillFetched(virStorageVolDef *vol,
+                                    const virStorageTorrentVolume *known)
+{
+    int format = VIR_STORAGE_FILE_NONE;
+
+    if (known->format)
+        format = virStorageFileFormatTypeFromString(known->format);
+
+    vol->type = VIR_STORAGE_VOL_FILE;
+    vol->target.type = VIR_STORAGE_TYPE_FILE;
+    vol->target.format = format > VIR_STORAGE_FILE_NONE ? format : VIR_STORAGE_FILE_RAW;
+    vol->target.capacity = known->capacity ? known->capacity : known->size;
+    vol->target.allocation = known->done;
+    vol->target.physical = known->size;
+
+    if (!vol->target.perms)
+        vol->target.perms = g_new0(virStoragePerms, 1);
+    vol->target.perms->mode = 0444;
+    vol->target.perms->uid = geteuid();
+    vol->target.perms->gid = getegid();
+
+    virStorageTorrentPoolVolSetTorrent(vol, known);
+}
+
+
+/* Adds @volarg to the pool, which owns it then. Its key tells its content where
+ * that is known and not listed already under another name. */
+void
+virStorageTorrentPoolVolAdd(virStoragePoolObj *pool,
+                            virStorageVolDef *volarg,
+                            const virStorageTorrentVolume *known)
+{
+    g_autoptr(virStorageVolDef) vol = volarg;
+
+    if (known && known->key && !virStorageVolDefFindByKey(pool, known->key))
+        vol->key = g_strdup(known->key);
+    else
+        vol->key = g_strdup(vol->target.path);
+
+    if (virStoragePoolObjAddVol(pool, vol) < 0) {
+        VIR_WARN("cannot list volume '%s'", vol->target.path);
+        return;
+    }
+
+    vol = NULL;
+}
+
+
+/* Lists what is being fetched, unless it is listed. */
+void
+virStorageTorrentPoolVolAddFetched(virStoragePoolObj *pool,
+                                   const virStorageTorrentVolume *known)
+{
+    virStorageVolDef *vol;
+
+    if (virStorageVolDefFindByName(pool, known->name))
+        return;
+
+    vol = virStorageTorrentPoolVolNew(virStoragePoolObjGetDef(pool), known->name);
+    virStorageTorrentPoolVolFillFetched(vol, known);
+    virStorageTorrentPoolVolAdd(pool, vol, known);
+}

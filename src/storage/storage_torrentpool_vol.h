@@ -1,0 +1,40 @@
+/*
+ * storage_torrentpool_vol.h: definitions of volumes of a torrent pool
+ *
+ * SPDX-License-Identifier: LGPL-2.1-or-later
+ */
+
+#pragma once
+
+#include "internal.h"
+#include "storage_torrentpool_client.h"
+#include "virstorageobj.h"
+
+virStorageVolDef *
+virStorageTorrentPoolVolNew(virStoragePoolDef *def,
+                            const char *name);
+
+/* What virttorrentd knows of the volume, NULL: nothing */
+void
+virStorageTorrentPoolVolSetTorrent(virStorageVolDef *vol,
+                                   const virStorageTorrentVolume *known);
+
+/* Why virttorrentd does not take the .torrent file that the volume is */
+void
+virStorageTorrentPoolVolSetRefused(virStorageVolDef *vol,
+                                   const char *reason);
+
+void
+virStorageTorrentPoolVolFillFetched(virStorageVolDef *vol,
+                                    const virStorageTorrentVolume *known);
+
+/* These are called with the pool locked. */
+
+void
+virStorageTorrentPoolVolAdd(virStoragePoolObj *pool,
+                            virStorageVolDef *volarg,
+                            const virStorageTorrentVolume *known);
+
+void
+virStorageTorrentPoolVolAddFetched(virStoragePoolObj *pool,
+                                   const virStorageTorrentVolume *known);
