@@ -636,6 +636,37 @@ testSeedIsNotRead(void)
     g_assert_cmpuint(hostStatus(a, "m").done, ==, MIB);
 }
 
+/* Whatever its state: a master is checked, but never mended. */
+static void
+testSeedIsNotWritten(void)
+{
+    g_autoptr(Host) a = hostNew(NULL);
+    g_autoptr(Host) b = hostNew(NULL);
+    g_autofree char *from = hostPath(a, "m");
+    g_autofree char *to = hostPath(b, "m");
+    g_autoptr(GBytes) metainfo = publish(a, "m", MIB);
+    g_autofree char *data = NULL;
+    g_autofree char *after = NULL;
+    gsize len, len_after;
+
+    g_assert_true(g_file_get_contents(from, &data, &len, NULL));
+    g_assert_true(g_file_set_contents(to, data, len, NULL));
+    g_assert_true(add(b, "m", metainfo, NULL, NULL, VIR_TORRENT_ADD_SEED | VIR_TORRENT_ADD_CHECK));
+    waitComplete(b, "m");
+    virTorrentEngineRemove(b->engine, "m");
+    g_hash_table_remove_all(b->complete);
+
+    flipByte(to, 700 * KIB);
+    g_assert_true(add(b, "m", metainfo, NULL, NULL, VIR_TORRENT_ADD_SEED | VIR_TORRENT_ADD_CHECK));
+    addPeer(b, "m", a);
+    waitFor(b->failed, "m", "failure");
+    runFor(0.3);
+    g_assert_cmpuint(g_hash_table_size(b->complete), ==, 0);
+    flipByte(to, 700 * KIB);
+    g_assert_true(g_file_get_contents(to, &after, &len_after, NULL));
+    g_assert_cmpmem(data, len, after, len_after);
+}
+
 static void
 testRemoveWhileFetching(void)
 {
@@ -1063,6 +1094,7 @@ main(int argc, char **argv)
     ADD("resume-damaged", testResumeDamaged);
     ADD("check-corrupt", testCheckCorrupt);
     ADD("seed-is-not-read", testSeedIsNotRead);
+    ADD("seed-is-not-written", testSeedIsNotWritten);
     ADD("remove-while-fetching", testRemoveWhileFetching);
     ADD("add-errors", testAddErrors);
     ADD("unwritable", testUnwritable);
