@@ -8,7 +8,7 @@
  *     <torrent:swarm>
  *       <torrent:listen address='10.0.0.5' port='6881'/>
  *       <torrent:bootstrap host='10.0.0.1' port='6881'/>
- *       <torrent:tracker url='http://10.0.0.1:6969/announce'/>
+ *       <torrent:tracker url='https://tracker.example.org/announce'/>
  *       <torrent:allow cidr='10.0.0.0/16'/>
  *       <torrent:limit upload='50' download='100' unit='MiB/s'/>
  *       <torrent:discovery dht='yes' lsd='yes' pex='yes'/>

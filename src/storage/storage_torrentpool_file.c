@@ -217,17 +217,15 @@ virStorageTorrentPoolFileEmpty(int fd,
 {
     g_autoptr(DIR) dir = NULL;
     struct dirent *ent;
+    int rc;
 
     if (!(dir = fdopendir(fd))) {
         VIR_FORCE_CLOSE(fd);
         return -1;
     }
 
-    while ((errno = 0, ent = readdir(dir))) {
+    while ((rc = virDirRead(dir, &ent, NULL)) > 0) {
         int subfd;
-
-        if (STREQ(ent->d_name, ".") || STREQ(ent->d_name, ".."))
-            continue;
 
         if (unlinkat(dirfd(dir), ent->d_name, 0) == 0)
             continue;
@@ -247,7 +245,7 @@ virStorageTorrentPoolFileEmpty(int fd,
             return -1;
     }
 
-    return errno == 0 ? 0 : -1;
+    return rc;
 }
 
 
