@@ -196,6 +196,11 @@ virTorrentHashCheck(VirTorrentHash *hash, int fd, GError **error)
         g_prefix_error(error, "%s", _("other hosts would refuse it: "));
         return FALSE;
     }
+    if (hash->format && !virTorrentFormatIsValid(hash->format, strlen(hash->format))) {
+        g_set_error(error, VIR_TORRENT_ENGINE_ERROR, VIR_TORRENT_ENGINE_ERROR_FAILED,
+                    _("the format of '%s' is not a word"), hash->name);
+        return FALSE;
+    }
     hash->fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
     if (hash->fd < 0 || fstat(hash->fd, &hash->st) < 0) {
         g_set_error(error, VIR_TORRENT_ENGINE_ERROR, VIR_TORRENT_ENGINE_ERROR_FAILED,

@@ -24,6 +24,8 @@ struct _VirTorrentHasher {
     EVP_MD *sha256;         /* fetched once: an implicit fetch per block costs as much as the block */
     EVP_MD_CTX *ctx;
     guint8 zero[HASH];      /* hash of a block of zeros */
+    guint32 zero_length;    /* length of a piece of zeros */
+    guint8 zero_piece[HASH]; /* and its root, once it was needed */
 };
 
 static void
@@ -192,6 +194,24 @@ virTorrentHashRange(VirTorrentHasher *hasher, const guint8 *data, gsize len, gui
     }
 }
 
+/* A whole piece that is a hole: large sparse files are made of these. */
+static void
+virTorrentHashZeroPiece(VirTorrentHasher *hasher, guint32 piece_length, guint8 *out)
+{
+    static const guint8 missing[HASH];
+    gsize blocks = piece_length / BLOCK;
+
+    if (hasher->zero_length != piece_length) {
+        g_autofree guint8 *leaves = g_malloc(blocks * HASH);
+
+        virTorrentHashRange(hasher, NULL, piece_length, leaves);
+        virTorrentHasherRoot(hasher, leaves, blocks, blocks, missing);
+        memcpy(hasher->zero_piece, leaves, HASH);
+        hasher->zero_length = piece_length;
+    }
+    memcpy(out, hasher->zero_piece, HASH);
+}
+
 gboolean
 virTorrentHasherPiece(VirTorrentHasher *hasher, int fd, guint64 size,
                       guint32 piece_length, guint64 index, guint8 *buffer,
@@ -202,9 +222,16 @@ virTorrentHasherPiece(VirTorrentHasher *hasher, int fd, guint64 size,
     guint64 end = MIN(begin + piece_length, size);
     gsize blocks = (end - begin + BLOCK - 1) / BLOCK;
     gsize width = size <= piece_length ? virTorrentPowerOfTwo(blocks) : piece_length / BLOCK;
-    g_autofree guint8 *leaves = g_malloc(blocks * HASH);
+    g_autofree guint8 *leaves = NULL;
     guint64 pos = begin;
 
+    if (end - begin == piece_length && virTorrentNextData(fd, begin, end) == end) {
+        virTorrentHashZeroPiece(hasher, piece_length, out);
+        if (done)
+            __atomic_add_fetch(done, piece_length, __ATOMIC_RELAXED);
+        return TRUE;
+    }
+    leaves = g_malloc(blocks * HASH);
     while (pos < end) {
         guint64 data = virTorrentNextData(fd, pos, end);
         guint64 hole = data == end ? end : begin + (data - begin) / BLOCK * BLOCK;

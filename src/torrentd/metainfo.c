@@ -163,12 +163,23 @@ virTorrentInfoReadV2(const VirTorrentBencode *info, VirTorrentMetainfoRaw *raw,
     return TRUE;
 }
 
+gboolean
+virTorrentFormatIsValid(const char *format, gsize len)
+{
+    gsize i;
+
+    for (i = 0; i < len; i++) {
+        if (!g_ascii_isalnum(format[i]) && format[i] != '-' && format[i] != '_')
+            return FALSE;
+    }
+    return len > 0 && len <= FORMAT_MAX;
+}
+
 /* Ours: the format and capacity of the volume. */
 static gboolean
 virTorrentInfoReadVolume(const VirTorrentBencode *info, VirTorrentMetainfoRaw *raw, GError **error)
 {
     VirTorrentBencode dict, format, capacity;
-    gsize i;
 
     if (!virTorrentBencodeFind(info, "torrentpool", &dict))
         return TRUE;
@@ -176,14 +187,10 @@ virTorrentInfoReadVolume(const VirTorrentBencode *info, VirTorrentMetainfoRaw *r
         return virTorrentInvalid(error, _("the torrent is malformed: 'torrentpool' is not a "
                                           "dictionary"));
     if (virTorrentBencodeFind(&dict, "format", &format)) {
-        if (format.type != 's' || format.str_len == 0 || format.str_len > FORMAT_MAX)
+        if (format.type != 's' ||
+            !virTorrentFormatIsValid((const char *)format.str, format.str_len))
             return virTorrentInvalid(error, _("the torrent is malformed: its volume format is not a "
                                               "word"));
-        for (i = 0; i < format.str_len; i++) {
-            if (!g_ascii_isalnum(format.str[i]) && !strchr("-_.", format.str[i]))
-                return virTorrentInvalid(error, _("the torrent is malformed: its volume format is not "
-                                                  "a word"));
-        }
         raw->info->format = g_strndup((const char *)format.str, format.str_len);
     }
     if (virTorrentBencodeFind(&dict, "capacity", &capacity)) {

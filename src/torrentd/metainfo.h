@@ -59,6 +59,9 @@ char *virTorrentMagnetKey(const VirTorrentMagnet *magnet);
 /* The piece length that is used for a file of @size bytes when it is published. */
 guint32 virTorrentPieceLength(guint64 size);
 
+/* Whether @format can stand in a metainfo: a short word. */
+gboolean virTorrentFormatIsValid(const char *format, gsize len);
+
 /* The bytes of a .torrent file (v2) for one file; @layer: one hash per piece. */
 GBytes *virTorrentMetainfoWrite(const char *name, const char *format, guint64 capacity,
                                 guint64 size, guint32 piece_length,
