@@ -157,6 +157,20 @@ virTorrentMakeDir(const char *path, mode_t mode, GError **error)
     return TRUE;
 }
 
+/* A zombie waits for its parent only. */
+static gboolean
+virTorrentProcessLives(pid_t pid)
+{
+    g_autofree char *path = g_strdup_printf("/proc/%d/stat", (int) pid);
+    g_autofree char *stat = NULL;
+    const char *state;
+
+    if (!g_file_get_contents(path, &stat, NULL, NULL))
+        return kill(pid, 0) == 0 || errno != ESRCH;
+    state = strrchr(stat, ')');
+    return !state || strncmp(state, ") Z", 3) != 0;
+}
+
 /* The process that wrote @fd, if it lives. */
 static pid_t
 virTorrentPidFileOwner(int fd)
@@ -166,7 +180,7 @@ virTorrentPidFileOwner(int fd)
     ssize_t n = pread(fd, text, sizeof(text) - 1, 0);
 
     if (n <= 0 || !g_ascii_string_to_unsigned(g_strstrip(text), 10, 1, G_MAXINT32, &pid, NULL) ||
-        (kill(pid, 0) < 0 && errno == ESRCH))
+        !virTorrentProcessLives(pid))
         return 0;
     return pid;
 }

@@ -1,0 +1,429 @@
+/*
+ * test-monitor.c: what the privileged process does, and what it does not
+ *
+ * SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * Each promise of monitor.c.  As root the engine's part is played by user
+ * 65534, so that ownership is real; otherwise by ourselves, and what needs two
+ * users is left out.
+ */
+
+#include <config.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <glib.h>
+#include <glib/gstdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "monitor.h"
+
+#define ENGINE_UID 65534
+
+typedef struct {
+    char *dir;                   /* the pool */
+    char *partial;
+    VirTorrentMonitorPolicy policy;
+    VirTorrentMonitorReply reply;
+} Fixture;
+
+static gboolean
+isRoot(void)
+{
+    return geteuid() == 0;
+}
+
+static int
+ask(Fixture *f, VirTorrentMonitorVerb verb, const char *target, const char *name)
+{
+    VirTorrentMonitorRequest request;
+
+    memset(&request, 0, sizeof(request));
+    request.verb = verb;
+    g_strlcpy(request.target, target, sizeof(request.target));
+    g_strlcpy(request.name, name, sizeof(request.name));
+    virTorrentMonitorHandle(&f->policy, &request, &f->reply);
+    g_test_message("%s", f->reply.message);
+    return f->reply.failed;
+}
+
+static int
+adopt(Fixture *f, const char *name)
+{
+    return ask(f, VIR_TORRENT_MONITOR_ADOPT, f->dir, name);
+}
+
+static void
+setup(Fixture *f, gconstpointer unused G_GNUC_UNUSED)
+{
+    g_autofree char *mark = NULL;
+
+    f->dir = g_dir_make_tmp("monitor-XXXXXX", NULL);
+    g_assert_cmpint(chmod(f->dir, 0755), ==, 0);
+    f->partial = g_build_filename(f->dir, ".torrentpool", "partial", NULL);
+    f->policy.owner_uid = f->policy.engine_uid = geteuid();
+    f->policy.owner_gid = f->policy.engine_gid = getegid();
+    if (isRoot()) {
+        f->policy.engine_uid = f->policy.engine_gid = ENGINE_UID;
+        f->policy.marked = TRUE;
+        mark = g_build_filename(f->dir, ".torrentpool", NULL);
+        g_assert_cmpint(g_mkdir(mark, 0755), ==, 0);
+    }
+    g_assert_cmpint(ask(f, VIR_TORRENT_MONITOR_PREPARE, f->dir, ""), ==, 0);
+}
+
+static void
+removeTree(const char *path)
+{
+    g_autoptr(GDir) dir = g_dir_open(path, 0, NULL);
+    const char *name;
+
+    while (dir && (name = g_dir_read_name(dir))) {
+        g_autofree char *sub = g_build_filename(path, name, NULL);
+
+        if (!g_file_test(sub, G_FILE_TEST_IS_SYMLINK) && g_file_test(sub, G_FILE_TEST_IS_DIR))
+            removeTree(sub);
+        else
+            unlink(sub);
+    }
+    rmdir(path);
+}
+
+static void
+teardown(Fixture *f, gconstpointer unused G_GNUC_UNUSED)
+{
+    removeTree(f->dir);
+    g_free(f->dir);
+    g_free(f->partial);
+}
+
+/* partial/@name, the engine's, mode 0600 */
+static char *
+makePartial(Fixture *f, const char *name)
+{
+    char *path = g_build_filename(f->partial, name, NULL);
+
+    g_assert_true(g_file_set_contents(path, "content", -1, NULL));
+    g_assert_cmpint(chmod(path, 0600), ==, 0);
+    g_assert_cmpint(chown(path, f->policy.engine_uid, f->policy.engine_gid), ==, 0);
+    return path;
+}
+
+static gboolean
+has(Fixture *f, const char *name)
+{
+    g_autofree char *path = g_build_filename(f->dir, name, NULL);
+
+    return g_file_test(path, G_FILE_TEST_EXISTS);
+}
+
+/* It is the engine's as before. */
+static void
+assertUntouched(Fixture *f, const char *path)
+{
+    struct stat st;
+
+    g_assert_cmpint(lstat(path, &st), ==, 0);
+    g_assert_cmpuint(st.st_uid, ==, f->policy.engine_uid);
+    g_assert_cmpuint(st.st_mode & 07777, ==, 0600);
+}
+
+static void
+testPrepare(Fixture *f, gconstpointer unused G_GNUC_UNUSED)
+{
+    static const char *const names[] = { "meta", "partial", "resume" };
+    g_autofree char *priv = g_build_filename(f->dir, ".torrentpool", NULL);
+    struct stat st;
+    gsize i;
+
+    g_assert_cmpint(stat(priv, &st), ==, 0);
+    g_assert_cmpuint(st.st_uid, ==, f->policy.owner_uid);
+    g_assert_cmpuint(st.st_mode & 07777, ==, 0755);
+    for (i = 0; i < G_N_ELEMENTS(names); i++) {
+        g_autofree char *path = g_build_filename(priv, names[i], NULL);
+
+        g_assert_cmpint(stat(path, &st), ==, 0);
+        g_assert_cmpuint(st.st_uid, ==, f->policy.engine_uid);
+        g_assert_cmpuint(st.st_mode & 07777, ==, 0700);
+    }
+    g_assert_cmpint(ask(f, VIR_TORRENT_MONITOR_PREPARE, f->dir, ""), ==, 0);
+    g_assert_cmpint(ask(f, VIR_TORRENT_MONITOR_PREPARE, "relative", ""), ==, EINVAL);
+    g_assert_cmpint(ask(f, VIR_TORRENT_MONITOR_PREPARE, "/nonexistent", ""), ==, ENOENT);
+    g_assert_cmpint(ask(f, VIR_TORRENT_MONITOR_PREPARE, "/etc/passwd", ""), ==, ENOTDIR);
+}
+
+/* An engine in hostile hands cannot declare /etc a pool. */
+static void
+testNoMark(Fixture *f, gconstpointer unused G_GNUC_UNUSED)
+{
+    g_autofree char *other = g_dir_make_tmp("monitor-XXXXXX", NULL);
+    g_autofree char *priv = g_build_filename(other, ".torrentpool", NULL);
+
+    f->policy.marked = TRUE;
+    g_assert_cmpint(ask(f, VIR_TORRENT_MONITOR_PREPARE, other, ""), ==, ENOENT);
+    g_assert_cmpint(ask(f, VIR_TORRENT_MONITOR_ADOPT, other, "x"), ==, ENOENT);
+    g_assert_false(g_file_test(priv, G_FILE_TEST_EXISTS));
+    /* a symlink is no mark */
+    g_assert_cmpint(symlink(f->dir, priv), ==, 0);
+    g_assert_cmpint(ask(f, VIR_TORRENT_MONITOR_PREPARE, other, ""), !=, 0);
+    unlink(priv);
+    /* one that others may write to is none either */
+    g_assert_cmpint(g_mkdir(priv, 0700), ==, 0);
+    g_assert_cmpint(chmod(priv, 0775), ==, 0);
+    g_assert_cmpint(ask(f, VIR_TORRENT_MONITOR_PREPARE, other, ""), ==, EPERM);
+    g_assert_cmpint(chmod(priv, 0755), ==, 0);
+    if (isRoot()) {
+        g_assert_cmpint(chown(priv, ENGINE_UID, ENGINE_UID), ==, 0);
+        g_assert_cmpint(ask(f, VIR_TORRENT_MONITOR_PREPARE, other, ""), ==, EPERM);
+    }
+    removeTree(other);
+}
+
+static void
+testAdopt(Fixture *f, gconstpointer unused G_GNUC_UNUSED)
+{
+    g_autofree char *partial = makePartial(f, "m");
+    g_autofree char *final = g_build_filename(f->dir, "m", NULL);
+    g_autofree char *content = NULL;
+    struct stat st;
+
+    g_assert_cmpint(adopt(f, "m"), ==, 0);
+    g_assert_cmpint(lstat(final, &st), ==, 0);
+    g_assert_true(S_ISREG(st.st_mode));
+    g_assert_cmpuint(st.st_mode & 07777, ==, 0444);
+    g_assert_cmpuint(st.st_uid, ==, f->policy.owner_uid);
+    g_assert_cmpuint(st.st_gid, ==, f->policy.owner_gid);
+    g_assert_true(g_file_get_contents(final, &content, NULL, NULL));
+    g_assert_cmpstr(content, ==, "content");
+}
+
+static void
+testAdoptByRename(Fixture *f, gconstpointer unused G_GNUC_UNUSED)
+{
+    g_autofree char *partial = makePartial(f, "m");
+    g_autofree char *final = g_build_filename(f->dir, "m", NULL);
+    g_autofree char *taken = makePartial(f, "taken");
+    g_autofree char *file = g_build_filename(f->dir, "taken", NULL);
+    struct stat st;
+
+    f->policy.no_links = TRUE;
+    g_assert_cmpint(adopt(f, "m"), ==, 0);
+    g_assert_cmpint(lstat(final, &st), ==, 0);
+    g_assert_cmpuint(st.st_mode & 07777, ==, 0444);
+    g_assert_false(g_file_test(partial, G_FILE_TEST_EXISTS));
+    g_assert_true(g_file_set_contents(file, "mine", -1, NULL));
+    g_assert_cmpint(adopt(f, "taken"), ==, EEXIST);
+    assertUntouched(f, taken);
+}
+
+static void
+testNameTaken(Fixture *f, gconstpointer unused G_GNUC_UNUSED)
+{
+    g_autofree char *partial = makePartial(f, "m");
+    g_autofree char *final = g_build_filename(f->dir, "m", NULL);
+    g_autofree char *content = NULL;
+
+    g_assert_true(g_file_set_contents(final, "mine", -1, NULL));
+    g_assert_cmpint(adopt(f, "m"), ==, EEXIST);
+    g_assert_true(g_file_get_contents(final, &content, NULL, NULL));
+    g_assert_cmpstr(content, ==, "mine");
+    assertUntouched(f, partial);
+    /* a dangling symlink takes a name, too */
+    unlink(final);
+    g_assert_cmpint(symlink("nowhere", final), ==, 0);
+    g_assert_cmpint(adopt(f, "m"), ==, EEXIST);
+    assertUntouched(f, partial);
+}
+
+static void
+testSymlink(Fixture *f, gconstpointer unused G_GNUC_UNUSED)
+{
+    g_autofree char *partial = g_build_filename(f->partial, "m", NULL);
+    g_autofree char *victim = g_build_filename(f->dir, "victim", NULL);
+    struct stat before;
+    struct stat after;
+
+    g_assert_true(g_file_set_contents(victim, "secret", -1, NULL));
+    g_assert_cmpint(chmod(victim, 0600), ==, 0);
+    g_assert_cmpint(stat(victim, &before), ==, 0);
+    g_assert_cmpint(symlink(victim, partial), ==, 0);
+    g_assert_cmpint(adopt(f, "m"), ==, ELOOP);
+    g_assert_cmpint(stat(victim, &after), ==, 0);
+    g_assert_cmpuint(before.st_mode, ==, after.st_mode);
+    g_assert_cmpuint(after.st_nlink, ==, 1);
+    g_assert_false(has(f, "m"));
+}
+
+/* partial/ itself is exchanged for a symlink: only root could do that, still. */
+static void
+testSymlinkedDirectory(Fixture *f, gconstpointer unused G_GNUC_UNUSED)
+{
+    g_autofree char *real = g_build_filename(f->dir, ".torrentpool", "real", NULL);
+    g_autofree char *partial = makePartial(f, "m");
+
+    g_assert_cmpint(rename(f->partial, real), ==, 0);
+    g_assert_cmpint(symlink("real", f->partial), ==, 0);
+    g_assert_cmpint(adopt(f, "m"), !=, 0);
+    g_assert_cmpint(ask(f, VIR_TORRENT_MONITOR_PREPARE, f->dir, ""), !=, 0);
+    g_assert_false(has(f, "m"));
+}
+
+static void
+testHardLink(Fixture *f, gconstpointer unused G_GNUC_UNUSED)
+{
+    g_autofree char *partial = makePartial(f, "m");
+    g_autofree char *other = g_build_filename(f->partial, "other", NULL);
+
+    g_assert_cmpint(link(partial, other), ==, 0);
+    g_assert_cmpint(adopt(f, "m"), ==, EPERM);
+    assertUntouched(f, partial);
+    g_assert_false(has(f, "m"));
+}
+
+/* A file of root's in the engine's directory stays what it is. */
+static void
+testForeignFile(Fixture *f, gconstpointer unused G_GNUC_UNUSED)
+{
+    g_autofree char *partial = NULL;
+    struct stat st;
+
+    if (!isRoot()) {
+        g_test_message("left out: needs root");
+        return;
+    }
+    partial = makePartial(f, "m");
+    g_assert_cmpint(chown(partial, 0, 0), ==, 0);
+    g_assert_cmpint(adopt(f, "m"), ==, EPERM);
+    g_assert_cmpint(stat(partial, &st), ==, 0);
+    g_assert_cmpuint(st.st_mode & 07777, ==, 0600);
+    g_assert_false(has(f, "m"));
+}
+
+static void
+testNotRegular(Fixture *f, gconstpointer unused G_GNUC_UNUSED)
+{
+    g_autofree char *fifo = g_build_filename(f->partial, "fifo", NULL);
+    g_autofree char *dir = g_build_filename(f->partial, "dir", NULL);
+
+    g_assert_cmpint(mkfifo(fifo, 0600), ==, 0);
+    g_assert_cmpint(g_mkdir(dir, 0700), ==, 0);
+    g_assert_cmpint(chown(fifo, f->policy.engine_uid, f->policy.engine_gid), ==, 0);
+    g_assert_cmpint(chown(dir, f->policy.engine_uid, f->policy.engine_gid), ==, 0);
+    g_assert_cmpint(adopt(f, "fifo"), ==, EPERM);
+    g_assert_cmpint(adopt(f, "dir"), ==, EPERM);
+    g_assert_cmpint(adopt(f, "missing"), ==, ENOENT);
+    g_assert_false(has(f, "fifo"));
+    g_assert_false(has(f, "dir"));
+}
+
+/* Whoever has it open for writing could change it after it became a master. */
+static void
+testOpenForWriting(Fixture *f, gconstpointer unused G_GNUC_UNUSED)
+{
+    g_autofree char *partial = makePartial(f, "m");
+    int fd = open(partial, O_RDWR | O_CLOEXEC);
+
+    g_assert_cmpint(adopt(f, "m"), ==, EBUSY);
+    assertUntouched(f, partial);
+    g_assert_false(has(f, "m"));
+    close(fd);
+    g_assert_cmpint(adopt(f, "m"), ==, 0);
+}
+
+static void
+testNames(Fixture *f, gconstpointer unused G_GNUC_UNUSED)
+{
+    static const char *const names[] = {
+        "", ".", "..", "../m", "/etc/passwd", "a/b", ".torrentpool", ".hidden", "line\nbreak",
+    };
+    gsize i;
+
+    for (i = 0; i < G_N_ELEMENTS(names); i++)
+        g_assert_cmpint(adopt(f, names[i]), ==, EINVAL);
+}
+
+static void
+testMalformed(Fixture *f, gconstpointer unused G_GNUC_UNUSED)
+{
+    VirTorrentMonitorRequest request;
+
+    memset(&request, 'x', sizeof(request));
+    request.verb = VIR_TORRENT_MONITOR_PREPARE;
+    virTorrentMonitorHandle(&f->policy, &request, &f->reply);
+    g_assert_cmpint(f->reply.failed, ==, EINVAL);
+    memset(&request, 0, sizeof(request));
+    request.verb = 4711;
+    virTorrentMonitorHandle(&f->policy, &request, &f->reply);
+    g_assert_cmpint(f->reply.failed, ==, EINVAL);
+}
+
+static gpointer
+serveOnce(gpointer opaque)
+{
+    int *fd = opaque;
+    VirTorrentMonitorPolicy policy = { .owner_uid = geteuid(), .engine_uid = geteuid() };
+    gboolean ready = FALSE;
+
+    return GINT_TO_POINTER(virTorrentMonitorServe(*fd, &policy, &ready) + 2 * ready);
+}
+
+static void
+testWire(Fixture *f, gconstpointer unused G_GNUC_UNUSED)
+{
+    VirTorrentMonitor *monitor;
+    g_autofree char *longname = g_strnfill(5000, 'x');
+    GError *err = NULL;
+    GThread *thread;
+    int pair[2];
+
+    (void) f;
+    g_assert_cmpint(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair), ==, 0);
+    monitor = virTorrentMonitorNew(pair[1]);
+    thread = g_thread_new("monitor", serveOnce, &pair[0]);
+    g_assert_true(virTorrentMonitorReady(monitor, &err));
+    g_assert_no_error(err);
+    g_assert_cmpint(GPOINTER_TO_INT(g_thread_join(thread)), ==, 3);
+    thread = g_thread_new("monitor", serveOnce, &pair[0]);
+    g_assert_false(virTorrentMonitorAdopt(monitor, "/nonexistent", "m", &err));
+    g_assert_error(err, G_FILE_ERROR, G_FILE_ERROR_NOENT);
+    g_clear_error(&err);
+    g_assert_cmpint(GPOINTER_TO_INT(g_thread_join(thread)), ==, 1);
+    g_assert_false(virTorrentMonitorAdopt(monitor, longname, "m", &err));
+    g_assert_error(err, G_FILE_ERROR, G_FILE_ERROR_NAMETOOLONG);
+    g_clear_error(&err);
+    /* a message of another size ends it */
+    thread = g_thread_new("monitor", serveOnce, &pair[0]);
+    g_assert_cmpint(send(pair[1], "short", 5, 0), ==, 5);
+    g_assert_cmpint(GPOINTER_TO_INT(g_thread_join(thread)), ==, 0);
+    close(pair[0]);
+    g_assert_false(virTorrentMonitorPrepare(monitor, "/tmp", &err));
+    g_assert_error(err, G_FILE_ERROR, G_FILE_ERROR_PIPE);
+    g_clear_error(&err);
+    virTorrentMonitorFree(monitor);
+}
+
+int
+main(int argc, char **argv)
+{
+    g_test_init(&argc, &argv, NULL);
+    g_log_set_always_fatal(G_LOG_LEVEL_CRITICAL | G_LOG_LEVEL_ERROR);
+#define ADD(path, func) g_test_add("/monitor/" path, Fixture, NULL, setup, func, teardown)
+    ADD("prepare", testPrepare);
+    ADD("no-mark-no-pool", testNoMark);
+    ADD("adopt", testAdopt);
+    ADD("adopt-by-rename", testAdoptByRename);
+    ADD("name-taken", testNameTaken);
+    ADD("symlink-leads-nowhere", testSymlink);
+    ADD("symlinked-directory", testSymlinkedDirectory);
+    ADD("hard-link", testHardLink);
+    ADD("foreign-file", testForeignFile);
+    ADD("not-a-regular-file", testNotRegular);
+    ADD("open-for-writing", testOpenForWriting);
+    ADD("names", testNames);
+    ADD("malformed", testMalformed);
+    ADD("wire", testWire);
+    return g_test_run();
+}
