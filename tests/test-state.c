@@ -141,7 +141,7 @@ testSaveFails(Fixture *f, gconstpointer unused G_GNUC_UNUSED)
     virTorrentStoreFlush(f->store);
     g_assert_cmpint(g_rmdir(meta), ==, 0);
     how = 0;
-    g_test_expect_message("virttorrentd", G_LOG_LEVEL_WARNING, "Cannot write*");
+    g_test_expect_message("virttorrentd", G_LOG_LEVEL_WARNING, "cannot write*");
     virTorrentStoreSave(f->store, VIR_TORRENT_STORE_METAINFO, "a", bytes, saved, &how, NULL);
     while (!how)
         g_main_context_iteration(NULL, TRUE);

@@ -125,12 +125,12 @@ virTorrentConfLoad(const char *file, gboolean required, GError **error)
         if (!required && g_error_matches(err, G_FILE_ERROR, G_FILE_ERROR_NOENT))
             return g_steal_pointer(&conf);
         g_propagate_prefixed_error(error, g_steal_pointer(&err),
-                                   _("Cannot read configuration '%s': "), file);
+                                   _("cannot read configuration '%s': "), file);
         return NULL;
     }
     if (!virTorrentConfApply(conf, keyfile, &err)) {
         g_propagate_prefixed_error(error, g_steal_pointer(&err),
-                                   _("Configuration '%s' is wrong: "), file);
+                                   _("configuration '%s' is wrong: "), file);
         return NULL;
     }
     return g_steal_pointer(&conf);

@@ -367,7 +367,7 @@ virTorrentMakeRunDirs(const VirTorrentDaemon *daemon, GError **error)
     if (!daemon->args.session &&
         lchown(rundir, daemon->user.uid, daemon->user.gid) < 0) {
         g_set_error(error, G_FILE_ERROR, g_file_error_from_errno(errno),
-                    _("Cannot hand over directory '%s': %s"), rundir, g_strerror(errno));
+                    _("cannot hand over directory '%s': %s"), rundir, g_strerror(errno));
         return FALSE;
     }
     return TRUE;

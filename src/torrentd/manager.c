@@ -167,12 +167,12 @@ virTorrentManagerCheckTarget(VirTorrentManager *manager, const char *target, GEr
 
     if (!g_path_is_absolute(target))
         return virTorrentManagerRefuse(error, VIR_TORRENT_POOL_ERROR_INVALID_OPTION,
-                                       _("Target path '%s' is not absolute"), target);
+                                       _("target path '%s' is not absolute"), target);
     g_hash_table_iter_init(&iter, manager->pools);
     while (g_hash_table_iter_next(&iter, NULL, &pool)) {
         if (strcmp(virTorrentPoolGetTarget(pool), target) == 0)
             return virTorrentManagerRefuse(error, VIR_TORRENT_POOL_ERROR_EXISTS,
-                                           _("The target path is in use by pool '%s'"),
+                                           _("the target path is in use by pool '%s'"),
                                            virTorrentPoolGetName(pool));
     }
     return TRUE;
@@ -215,7 +215,7 @@ virTorrentManagerReopenPool(VirTorrentManager *manager,
     if (strcmp(virTorrentPoolGetTarget(pool), target) != 0) {
         virTorrentOptionsFree(options);
         return virTorrentManagerRefuse(error, VIR_TORRENT_POOL_ERROR_BUSY,
-                                       _("The pool is open with target path '%s'; stop it first"),
+                                       _("the pool is open with target path '%s'; stop it first"),
                                        virTorrentPoolGetTarget(pool));
     }
     if (!virTorrentPoolReconfigure(pool, options, error))

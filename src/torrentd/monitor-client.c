@@ -86,7 +86,7 @@ virTorrentMonitorAsk(VirTorrentMonitor *monitor,
     if (g_strlcpy(request->target, target, sizeof(request->target)) >= sizeof(request->target) ||
         g_strlcpy(request->name, name, sizeof(request->name)) >= sizeof(request->name)) {
         g_set_error(error, G_FILE_ERROR, G_FILE_ERROR_NAMETOOLONG,
-                    _("Path '%s/%s' is too long"), target, name);
+                    _("path '%s/%s' is too long"), target, name);
         return FALSE;
     }
     g_mutex_lock(&monitor->mutex);

@@ -95,26 +95,26 @@ virTorrentMonitorOpenPool(const VirTorrentMonitorPolicy *policy,
 
     if (*target != '/')
         return virTorrentMonitorRefuse(reply, EINVAL,
-                                       _("Pool directory '%s' is not an absolute path"), target);
+                                       _("pool directory '%s' is not an absolute path"), target);
     fds->target = open(target, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fds->target < 0)
-        return virTorrentMonitorRefuse(reply, errno, _("Cannot open pool directory '%s': %s"),
+        return virTorrentMonitorRefuse(reply, errno, _("cannot open pool directory '%s': %s"),
                                        target, g_strerror(errno));
     if (!policy->marked && mkdirat(fds->target, PRIVATE_DIR, 0755) < 0 && errno != EEXIST)
-        return virTorrentMonitorRefuse(reply, errno, _("Cannot make directory '%s/%s': %s"),
+        return virTorrentMonitorRefuse(reply, errno, _("cannot make directory '%s/%s': %s"),
                                        target, PRIVATE_DIR, g_strerror(errno));
     fds->priv = virTorrentOpenDirAt(fds->target, PRIVATE_DIR);
     if (fds->priv < 0 && errno == ENOENT)
         return virTorrentMonitorRefuse(reply, ENOENT,
-                                       _("Directory '%s' is not marked as a torrentpool: "
+                                       _("directory '%s' is not marked as a torrentpool: "
                                          "'%s/%s' does not exist, root makes it with mode 0755"),
                                        target, target, PRIVATE_DIR);
     if (fds->priv < 0 || fstat(fds->priv, &st) < 0)
-        return virTorrentMonitorRefuse(reply, errno, _("Cannot open directory '%s/%s': %s"),
+        return virTorrentMonitorRefuse(reply, errno, _("cannot open directory '%s/%s': %s"),
                                        target, PRIVATE_DIR, g_strerror(errno));
     if (st.st_uid != policy->owner_uid || (st.st_mode & (S_IWGRP | S_IWOTH)))
         return virTorrentMonitorRefuse(reply, EPERM,
-                                       _("Directory '%s/%s' must belong to user %u and "
+                                       _("directory '%s/%s' must belong to user %u and "
                                          "be writable by nobody else"),
                                        target, PRIVATE_DIR, (unsigned) policy->owner_uid);
     return TRUE;
@@ -135,19 +135,19 @@ virTorrentMonitorMakeDir(const VirTorrentMonitorPolicy *policy,
     gboolean ok = FALSE;
 
     if (!made && errno != EEXIST) {
-        virTorrentMonitorRefuse(reply, errno, _("Cannot make directory '%s/%s/%s': %s"),
+        virTorrentMonitorRefuse(reply, errno, _("cannot make directory '%s/%s/%s': %s"),
                                 target, PRIVATE_DIR, name, g_strerror(errno));
     } else if ((fd = virTorrentOpenDirAt(fds->priv, name)) < 0 || fstat(fd, &st) < 0) {
-        virTorrentMonitorRefuse(reply, errno, _("Cannot open directory '%s/%s/%s': %s"),
+        virTorrentMonitorRefuse(reply, errno, _("cannot open directory '%s/%s/%s': %s"),
                                 target, PRIVATE_DIR, name, g_strerror(errno));
     } else if ((made || st.st_uid == policy->owner_uid) &&
                (fchown(fd, policy->engine_uid, policy->engine_gid) < 0 ||
                 fchmod(fd, 0700) < 0)) {
-        virTorrentMonitorRefuse(reply, errno, _("Cannot hand over directory '%s/%s/%s': %s"),
+        virTorrentMonitorRefuse(reply, errno, _("cannot hand over directory '%s/%s/%s': %s"),
                                 target, PRIVATE_DIR, name, g_strerror(errno));
     } else if (!made && st.st_uid != policy->owner_uid && st.st_uid != policy->engine_uid) {
         virTorrentMonitorRefuse(reply, EPERM,
-                                _("Directory '%s/%s/%s' belongs to user %u, but the engine "
+                                _("directory '%s/%s/%s' belongs to user %u, but the engine "
                                   "runs as user %u: 'chown -R' it"),
                                 target, PRIVATE_DIR, name, (unsigned) st.st_uid,
                                 (unsigned) policy->engine_uid);
@@ -191,18 +191,18 @@ virTorrentMonitorOpenPartial(const VirTorrentMonitorPolicy *policy,
         fds->file = openat(fds->partial, name,
                            O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
     if (fds->file < 0 || fstat(fds->file, &st) < 0)
-        return virTorrentMonitorRefuse(reply, errno, _("Cannot open partial file of '%s': %s"),
+        return virTorrentMonitorRefuse(reply, errno, _("cannot open partial file of '%s': %s"),
                                        name, g_strerror(errno));
     if (!S_ISREG(st.st_mode))
         return virTorrentMonitorRefuse(reply, EPERM,
-                                       _("Partial file of '%s' is not a regular file"), name);
+                                       _("partial file of '%s' is not a regular file"), name);
     if (st.st_uid != policy->engine_uid)
         return virTorrentMonitorRefuse(reply, EPERM,
-                                       _("Partial file of '%s' does not belong to the engine"),
+                                       _("partial file of '%s' does not belong to the engine"),
                                        name);
     if (st.st_nlink != 1)
         return virTorrentMonitorRefuse(reply, EPERM,
-                                       _("Partial file of '%s' has other names"), name);
+                                       _("partial file of '%s' has other names"), name);
     return TRUE;
 }
 
@@ -216,12 +216,12 @@ virTorrentMonitorFreeze(const VirTorrentMonitorPolicy *policy,
     int i;
 
     if (fchown(fd, policy->owner_uid, policy->owner_gid) < 0 || fchmod(fd, 0444) < 0)
-        return virTorrentMonitorRefuse(reply, errno, _("Cannot freeze '%s': %s"),
+        return virTorrentMonitorRefuse(reply, errno, _("cannot freeze '%s': %s"),
                                        name, g_strerror(errno));
     for (i = 0; fcntl(fd, F_SETLEASE, F_RDLCK) < 0; i++) {
         if (errno != EAGAIN && errno != EWOULDBLOCK)
             return virTorrentMonitorRefuse(reply, errno,
-                                           _("Cannot make sure that nobody writes to '%s', the "
+                                           _("cannot make sure that nobody writes to '%s', the "
                                              "file system grants no leases: %s"),
                                            name, g_strerror(errno));
         if (i == LEASE_TRIES)
@@ -292,10 +292,10 @@ virTorrentMonitorPlace(const VirTorrentMonitorPolicy *policy,
     if (rc < 0 && (errno == EOPNOTSUPP || errno == EPERM || errno == EMLINK || errno == ENOSYS))
         rc = virTorrentMoveFd(fds, name);
     if (rc < 0 && errno == EEXIST)
-        return virTorrentMonitorRefuse(reply, EEXIST, _("The name '%s' is taken in '%s'"),
+        return virTorrentMonitorRefuse(reply, EEXIST, _("the name '%s' is taken in '%s'"),
                                        name, target);
     if (rc < 0 || fsync(fds->target) < 0)
-        return virTorrentMonitorRefuse(reply, errno, _("Cannot put '%s' into '%s': %s"),
+        return virTorrentMonitorRefuse(reply, errno, _("cannot put '%s' into '%s': %s"),
                                        name, target, g_strerror(errno));
     return TRUE;
 }
@@ -316,7 +316,7 @@ virTorrentMonitorAdoptFile(const VirTorrentMonitorPolicy *policy,
         return FALSE;
     if (virTorrentMonitorFreeze(policy, name, fds.file, reply)) {
         if (fsync(fds.file) < 0)
-            virTorrentMonitorRefuse(reply, errno, _("Cannot write '%s' to the disk: %s"),
+            virTorrentMonitorRefuse(reply, errno, _("cannot write '%s' to the disk: %s"),
                                     name, g_strerror(errno));
         else if (virTorrentMonitorPlace(policy, &fds, target, name, reply))
             return TRUE;
@@ -335,7 +335,7 @@ virTorrentMonitorHandle(const VirTorrentMonitorPolicy *policy,
     memset(reply, 0, sizeof(*reply));
     if (!memchr(request->target, '\0', sizeof(request->target)) ||
         !memchr(request->name, '\0', sizeof(request->name))) {
-        virTorrentMonitorRefuse(reply, EINVAL, _("Malformed request"));
+        virTorrentMonitorRefuse(reply, EINVAL, _("malformed request"));
         return;
     }
     switch (request->verb) {
@@ -346,7 +346,7 @@ virTorrentMonitorHandle(const VirTorrentMonitorPolicy *policy,
         virTorrentMonitorAdoptFile(policy, request->target, request->name, reply);
         break;
     default:
-        virTorrentMonitorRefuse(reply, EINVAL, _("Unknown request"));
+        virTorrentMonitorRefuse(reply, EINVAL, _("unknown request"));
         break;
     }
 }

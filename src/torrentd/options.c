@@ -184,11 +184,11 @@ virTorrentOptionsParse(GVariant *dict, GError **error)
             ;
         if (i == G_N_ELEMENTS(table)) {
             g_set_error(error, VIR_TORRENT_POOL_ERROR, VIR_TORRENT_POOL_ERROR_INVALID_OPTION,
-                        _("There is no pool option '%s'"), key);
+                        _("there is no pool option '%s'"), key);
             ok = FALSE;
         } else if (!g_variant_is_of_type(value, G_VARIANT_TYPE(table[i].type))) {
             g_set_error(error, VIR_TORRENT_POOL_ERROR, VIR_TORRENT_POOL_ERROR_INVALID_OPTION,
-                        _("Pool option '%s' must have the type '%s', not '%s'"), key,
+                        _("pool option '%s' must have the type '%s', not '%s'"), key,
                         table[i].type, g_variant_get_type_string(value));
             ok = FALSE;
         } else {

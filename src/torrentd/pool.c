@@ -319,7 +319,7 @@ virTorrentPoolFind(VirTorrentPool *pool, const char *name, GError **error)
 
     if (!vol)
         virTorrentPoolRefuse(error, VIR_TORRENT_POOL_ERROR_NO_VOLUME,
-                             _("There is no master '%s' in pool '%s'"), name, pool->name);
+                             _("there is no master '%s' in pool '%s'"), name, pool->name);
     return vol;
 }
 
@@ -461,7 +461,7 @@ virTorrentPoolOpenFailed(VirTorrentPool *pool, const char *name, int errnum, GEr
 
     if (errnum == ENOENT)
         virTorrentPoolRefuse(error, VIR_TORRENT_POOL_ERROR_NO_VOLUME,
-                             _("There is no file '%s'"), path);
+                             _("there is no file '%s'"), path);
     else if (errnum == ELOOP)
         virTorrentPoolRefuse(error, VIR_TORRENT_POOL_ERROR_FAILED,
                              _("'%s' is a symbolic link; a master must be a regular file"), path);
@@ -476,7 +476,7 @@ virTorrentPoolOpenFailed(VirTorrentPool *pool, const char *name, int errnum, GEr
                                "make it readable (chmod 0444)"), (unsigned) geteuid(), path);
     else
         virTorrentPoolRefuse(error, VIR_TORRENT_POOL_ERROR_FAILED,
-                             _("Cannot open '%s': %s"), path, g_strerror(errnum));
+                             _("cannot open '%s': %s"), path, g_strerror(errnum));
     return -1;
 }
 
@@ -551,7 +551,7 @@ virTorrentVolumeHashDone(VirTorrentHash *hash,
     if (!metainfo) {
         virTorrentVolumeFail(vol, error->message);
     } else if (virTorrentVolumeStat(vol, &now) < 0 || !virTorrentStatSame(&vol->seen, &now)) {
-        virTorrentVolumeFail(vol, _("The file was changed while it was hashed"));
+        virTorrentVolumeFail(vol, _("the file was changed while it was hashed"));
     } else {
         vol->metainfo = g_bytes_ref(metainfo);
         virTorrentVolumeHandle(vol, EVENT_HASHED, NULL, NULL);
@@ -669,7 +669,7 @@ virTorrentVolumeSeedHashed(VirTorrentVolume *vol, GError **error)
     other = virTorrentPoolFindKey(vol->pool, info->key);
     if (other && other != vol) {
         virTorrentPoolRefuse(error, VIR_TORRENT_POOL_ERROR_EXISTS,
-                             _("The same content is published as '%s' already"), other->name);
+                             _("the same content is published as '%s' already"), other->name);
         return;
     }
     virTorrentVolumeLearn(vol, info);
@@ -688,7 +688,7 @@ virTorrentVolumeKeepStamp(VirTorrentVolume *vol, GError **error)
     if (virTorrentVolumeStat(vol, &now) < 0 || !virTorrentStatSame(&vol->seen, &now)) {
         virTorrentEngineRemove(vol->pool->engine, vol->name);
         virTorrentPoolRefuse(error, VIR_TORRENT_POOL_ERROR_FAILED,
-                             _("The file was changed while it was verified"));
+                             _("the file was changed while it was verified"));
         return;
     }
     virTorrentVolumeSaveStamp(vol);
@@ -736,7 +736,7 @@ virTorrentVolumeKeepMetainfo(VirTorrentVolume *vol, GError **error)
 
     if (!virTorrentEngineGetMetainfo(vol->pool->engine, vol->name, &metainfo, &info)) {
         virTorrentPoolRefuse(error, VIR_TORRENT_POOL_ERROR_FAILED,
-                             _("The metainfo of '%s' got lost"), vol->name);
+                             _("the metainfo of '%s' got lost"), vol->name);
         return;
     }
     virTorrentVolumeLearn(vol, info);
@@ -800,7 +800,7 @@ virTorrentAdoptionRun(GTask *task,
     /* The monitor's own fsync is short after this one. */
     if (adoption->partialfd < 0 || fsync(adoption->partialfd) < 0) {
         g_set_error(&err, G_FILE_ERROR, g_file_error_from_errno(errno),
-                    _("Cannot write '%s' to the disk: %s"), adoption->name, g_strerror(errno));
+                    _("cannot write '%s' to the disk: %s"), adoption->name, g_strerror(errno));
     } else if ((image = virTorrentProbeStandalone(adoption->partialfd, adoption->name, &err)) &&
                !virTorrentFormatPlausible(adoption->format, image->format)) {
         virTorrentPoolRefuse(&err, VIR_TORRENT_POOL_ERROR_FAILED,
@@ -962,13 +962,13 @@ virTorrentVolumeLoadMaster(VirTorrentVolume *vol, GBytes *stamp, const struct st
 
     if (virTorrentStorePartialStat(vol->pool->store, vol->name, &partial) == 0) {
         if (partial.st_ino != st->st_ino && !stamp) {
-            virTorrentVolumeFail(vol, _("Its name is taken by another file in the pool directory"));
+            virTorrentVolumeFail(vol, _("its name is taken by another file in the pool directory"));
             return;
         }
         virTorrentStorePartialRemove(vol->pool->store, vol->name);
     }
     if (!S_ISREG(st->st_mode))
-        virTorrentVolumeFail(vol, _("Its file is not a regular file"));
+        virTorrentVolumeFail(vol, _("its file is not a regular file"));
     else if (stamp && virTorrentStampMatches(stamp, st))
         virTorrentVolumeHandle(vol, EVENT_VERIFIED, NULL, NULL);
     else
@@ -1004,7 +1004,7 @@ virTorrentVolumeLoad(VirTorrentVolume *vol)
     if (virTorrentVolumeStat(vol, &st) == 0 && vol->metainfo)
         virTorrentVolumeLoadMaster(vol, stamp, &st);
     else if (stamp)
-        virTorrentVolumeFail(vol, _("Its file is gone from the pool directory"));
+        virTorrentVolumeFail(vol, _("its file is gone from the pool directory"));
     else
         virTorrentVolumeHandle(vol, EVENT_FETCH, NULL, NULL);
 }
@@ -1381,7 +1381,7 @@ virTorrentPoolGetMetainfo(VirTorrentPool *pool, const char *name, GError **error
         metainfo = virTorrentVolumeLoadMetainfo(vol, NULL);
     if (!metainfo)
         virTorrentPoolRefuse(error, VIR_TORRENT_POOL_ERROR_BUSY,
-                             _("The metainfo of '%s' is not known yet (it is %s)"), name,
+                             _("the metainfo of '%s' is not known yet (it is %s)"), name,
                              stateNames[vol->state]);
     return metainfo;
 }
@@ -1473,19 +1473,19 @@ virTorrentPoolFetchTarget(VirTorrentPool *pool,
     *fresh = !vol;
     if (other && other != vol) {
         virTorrentPoolRefuse(error, VIR_TORRENT_POOL_ERROR_EXISTS,
-                             _("This master is in pool '%s' already, as '%s'"),
+                             _("this master is in pool '%s' already, as '%s'"),
                              pool->name, other->name);
         return NULL;
     }
     if (vol && (vol->state != STATE_FAILED || vol->adopting || g_strcmp0(vol->key, key) != 0)) {
         virTorrentPoolRefuse(error, VIR_TORRENT_POOL_ERROR_EXISTS,
-                             _("The name '%s' is taken in pool '%s' by a master that is %s"),
+                             _("the name '%s' is taken in pool '%s' by a master that is %s"),
                              name, pool->name, stateNames[vol->state]);
         return NULL;
     }
     if (fstatat(pool->targetfd, name, &st, AT_SYMLINK_NOFOLLOW) == 0) {
         virTorrentPoolRefuse(error, VIR_TORRENT_POOL_ERROR_EXISTS,
-                             _("There is a file '%s/%s' already"), pool->target, name);
+                             _("there is a file '%s/%s' already"), pool->target, name);
         return NULL;
     }
     if (!vol)

@@ -99,7 +99,7 @@ virTorrentUserFind(const char *user, VirTorrentUser *found, GError **error)
     pw = getpwnam(user);
     if (!pw)
         return virTorrentProcessFail(error, ENOENT,
-                                     _("There is no user '%s' for the engine to run as; create it "
+                                     _("there is no user '%s' for the engine to run as; create it "
                                        "(useradd --system %s) or set 'user' in the configuration"),
                                      user, user);
     found->name = g_strdup(pw->pw_name);
@@ -115,10 +115,10 @@ virTorrentUserBecome(const VirTorrentUser *user, GError **error)
 
     if (rc < 0 || setresgid(user->gid, user->gid, user->gid) < 0 ||
         setresuid(user->uid, user->uid, user->uid) < 0)
-        return virTorrentProcessFail(error, errno, _("Cannot become user %u: %s"),
+        return virTorrentProcessFail(error, errno, _("cannot become user %u: %s"),
                                      (unsigned) user->uid, g_strerror(errno));
     if (user->uid != 0 && (setuid(0) == 0 || geteuid() == 0))
-        return virTorrentProcessFail(error, EPERM, _("Root's rights could not be given up"));
+        return virTorrentProcessFail(error, EPERM, _("root's rights could not be given up"));
     return TRUE;
 }
 
@@ -134,14 +134,14 @@ virTorrentDropCapabilities(GError **error)
 
     memset(data, 0, sizeof(data));
     if (syscall(SYS_capget, &header, data) < 0)
-        return virTorrentProcessFail(error, errno, _("Cannot read capabilities: %s"),
+        return virTorrentProcessFail(error, errno, _("cannot read capabilities: %s"),
                                      g_strerror(errno));
     data[0].permitted &= keep;
     data[0].effective = data[0].permitted;
     data[0].inheritable = 0;
     memset(&data[1], 0, sizeof(data[1]));
     if (syscall(SYS_capset, &header, data) < 0)
-        return virTorrentProcessFail(error, errno, _("Cannot drop capabilities: %s"),
+        return virTorrentProcessFail(error, errno, _("cannot drop capabilities: %s"),
                                      g_strerror(errno));
     return TRUE;
 }
@@ -152,7 +152,7 @@ virTorrentMakeDir(const char *path, mode_t mode, GError **error)
     g_autofree char *parent = g_path_get_dirname(path);
 
     if (g_mkdir_with_parents(parent, mode) < 0 || (mkdir(path, mode) < 0 && errno != EEXIST))
-        return virTorrentProcessFail(error, errno, _("Cannot make directory '%s': %s"),
+        return virTorrentProcessFail(error, errno, _("cannot make directory '%s': %s"),
                                      path, g_strerror(errno));
     return TRUE;
 }
@@ -206,7 +206,7 @@ virTorrentPidFileLock(const char *path, GError **error)
         pid_t pid;
 
         if (fd < 0) {
-            virTorrentProcessFail(error, errno, _("Cannot open pid file '%s': %s"),
+            virTorrentProcessFail(error, errno, _("cannot open pid file '%s': %s"),
                                   path, g_strerror(errno));
             return -1;
         }
@@ -223,7 +223,7 @@ virTorrentPidFileLock(const char *path, GError **error)
         }
         close(fd);
     }
-    virTorrentProcessFail(error, EBUSY, _("Another virttorrentd holds pid file '%s'"), path);
+    virTorrentProcessFail(error, EBUSY, _("another virttorrentd holds pid file '%s'"), path);
     return -1;
 }
 
@@ -233,7 +233,7 @@ virTorrentPidFileWrite(int fd, GError **error)
     g_autofree char *text = g_strdup_printf("%d\n", (int) getpid());
 
     if (ftruncate(fd, 0) < 0 || pwrite(fd, text, strlen(text), 0) != (ssize_t) strlen(text))
-        return virTorrentProcessFail(error, errno, _("Cannot write the pid file: %s"),
+        return virTorrentProcessFail(error, errno, _("cannot write the pid file: %s"),
                                      g_strerror(errno));
     return TRUE;
 }
@@ -269,7 +269,7 @@ virTorrentListen(const char *path, GError **error)
     int rc;
 
     if (g_strlcpy(addr.sun_path, path, sizeof(addr.sun_path)) >= sizeof(addr.sun_path)) {
-        virTorrentProcessFail(error, ENAMETOOLONG, _("Socket path '%s' is too long"), path);
+        virTorrentProcessFail(error, ENAMETOOLONG, _("socket path '%s' is too long"), path);
         return -1;
     }
     fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
@@ -280,7 +280,7 @@ virTorrentListen(const char *path, GError **error)
     umask(mask);
     errno = saved;
     if (rc < 0 || listen(fd, SOMAXCONN) < 0) {
-        virTorrentProcessFail(error, errno, _("Cannot listen on '%s': %s"),
+        virTorrentProcessFail(error, errno, _("cannot listen on '%s': %s"),
                               path, g_strerror(errno));
         if (fd >= 0)
             close(fd);
@@ -332,7 +332,7 @@ virTorrentDaemonize(const char *log, GError **error)
     pid_t pid;
 
     if (null < 0 || pipe2(fds, O_CLOEXEC) < 0 || (pid = fork()) < 0)
-        return virTorrentProcessFail(error, errno, _("Cannot go into the background: %s"),
+        return virTorrentProcessFail(error, errno, _("cannot go into the background: %s"),
                                      g_strerror(errno));
     if (pid > 0) {
         close(fds[1]);

@@ -144,7 +144,7 @@ virTorrentReplaceAt(int dirfd, const char *file, GBytes *content, GError **error
         if (fd >= 0)
             unlinkat(dirfd, temp, 0);
         g_set_error(error, G_FILE_ERROR, g_file_error_from_errno(saved),
-                    _("Cannot write '%s': %s"), file, g_strerror(saved));
+                    _("cannot write '%s': %s"), file, g_strerror(saved));
     }
     return ok;
 }
@@ -241,7 +241,7 @@ virTorrentStoreOpen(const char *target, GError **error)
         state->fds[i] = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
         if (state->fds[i] < 0) {
             g_set_error(error, G_FILE_ERROR, g_file_error_from_errno(errno),
-                        _("Cannot open directory '%s': %s"), path, g_strerror(errno));
+                        _("cannot open directory '%s': %s"), path, g_strerror(errno));
             return NULL;
         }
     }
@@ -346,7 +346,7 @@ virTorrentReadAt(int dirfd, const char *file, gsize max, GError **error)
         close(fd);
     if (saved) {
         g_set_error(error, G_FILE_ERROR, g_file_error_from_errno(saved),
-                    _("Cannot read '%s': %s"), file, g_strerror(saved));
+                    _("cannot read '%s': %s"), file, g_strerror(saved));
         return NULL;
     }
     return g_bytes_new_take(g_steal_pointer(&data), got);
@@ -488,7 +488,7 @@ virTorrentPoolListSave(const char *rundir, const char *uuid, GKeyFile *record, G
 
     if (dirfd < 0) {
         g_set_error(error, G_FILE_ERROR, g_file_error_from_errno(errno),
-                    _("Cannot open directory '%s': %s"), rundir, g_strerror(errno));
+                    _("cannot open directory '%s': %s"), rundir, g_strerror(errno));
         return FALSE;
     }
     g_key_file_set_string(record, "pool", "boot", boot);
