@@ -333,6 +333,14 @@ testMasters(Scratch *s, gconstpointer data G_GNUC_UNUSED)
     g_assert_true(virHookPathIsMaster(link));
     g_assert_false(virHookPathIsMaster(pool));
 
+    /* one that somebody else made, where all may write, makes no pool */
+    if (geteuid() == 0) {
+        g_assert_cmpint(fchownat(s->dirfd, "pool/.torrentpool", 12345, -1, 0), ==, 0);
+        g_assert_false(virHookPathIsMaster(link));
+        g_assert_cmpint(fchownat(s->dirfd, "pool/.torrentpool", 0, -1, 0), ==, 0);
+        g_assert_true(virHookPathIsMaster(link));
+    }
+
     /* a pool's private directory is a directory */
     g_assert_cmpint(symlinkat("/tmp", s->dirfd, "plain/.torrentpool"), ==, 0);
     g_free(link);
