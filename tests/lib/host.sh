@@ -31,8 +31,18 @@ lab_enter() {
         [[ -x $TORRENTPOOL_BUILD/src/virttorrentd ]] || build_torrentpool
         mkdir -p "${TORRENTPOOL_TMP:=$TORRENTPOOL_CACHE/run}"
         export TORRENTPOOL_TMP TORRENTPOOL_IN_LAB=1
-        exec unshare --mount --net --pid --ipc --uts --fork --kill-child --mount-proc \
-             -- "$BASH" "$0" "$@"
+        local unshare=(unshare --mount --net --pid --ipc --uts --fork --kill-child)
+        if mountpoint -q /; then
+            exec "${unshare[@]}" --mount-proc -- "$BASH" "$0" "$@"
+        fi
+        # In a plain chroot the root is no mount, but has to be one for what follows.
+        mkdir -p "$TORRENTPOOL_TMP/root"
+        # shellcheck disable=SC2016
+        exec "${unshare[@]}" --propagation unchanged -- "$BASH" -c '
+            mount --rbind / "$1" && mount --make-rprivate "$1" &&
+            mount -t proc proc "$1/proc" || exit 1
+            exec chroot "$1" "$BASH" -c "cd \"\$0\" && exec \"\$BASH\" \"\$@\"" "$PWD" "${@:2}"' \
+            - "$TORRENTPOOL_TMP/root" "$0" "$@"
     fi
     [[ $$ == 1 ]] || die "TORRENTPOOL_IN_LAB is set, but this is no laboratory"
     LAB=$(mktemp -d "$TORRENTPOOL_TMP/${0##*/}.XXXXXX")
@@ -42,7 +52,6 @@ lab_enter() {
     trap 'exit 130' INT
     trap 'exit 143' TERM
     cd "$LAB" || exit 1
-    mount --make-rprivate /
     ip link set lo up
     # Without snooping every host hears every multicast, as on a simple switch.
     ip link add br0 type bridge mcast_snooping 0
