@@ -50,7 +50,7 @@ VIR_LOG_INIT("storage.storage_torrentpool_client");
 #define CONNECT_TIMEOUT_S 3
 #define SPAWN_TIMEOUT_US (5 * G_USEC_PER_SEC)
 #define SPAWN_RETRY_US (50 * 1000)
-#define HOLDOFF_US (5 * G_USEC_PER_SEC)
+#define HOLDOFF_US (30 * G_USEC_PER_SEC)
 /* Of what a virttorrentd that fails to start has to say */
 #define SPAWN_MAX_OUTPUT 1024
 
@@ -358,9 +358,9 @@ virStorageTorrentClientGet(bool insist,
         }
         g_dbus_connection_set_exit_on_close(client.conn, FALSE);
         g_dbus_connection_start_message_processing(client.conn);
+        client.holdoff = 0;
     }
 
-    client.holdoff = 0;
     if (serial)
         *serial = client.serial;
 
@@ -390,6 +390,41 @@ virStorageTorrentClientConnect(bool insist,
 
 /* Takes the floating @params. Returns the reply, of type @reply. */
 static GVariant *
+virStorageTorrentClientCallOn(GDBusConnection *conn,
+                              const char *method,
+                              GVariant *params,
+                              const char *reply,
+                              int timeout,
+                              GError **error)
+{
+    g_autoptr(GError) err = NULL;
+    GVariant *ret;
+
+    VIR_DEBUG("method=%s", method);
+
+    ret = g_dbus_connection_call_sync(conn, NULL, TORRENTD_PATH,
+                                      TORRENTD_INTERFACE, method, params,
+                                      G_VARIANT_TYPE(reply),
+                                      G_DBUS_CALL_FLAGS_NONE, timeout,
+                                      NULL, &err);
+
+    VIR_WITH_MUTEX_LOCK_GUARD(&clientLock) {
+        if (ret)
+            client.holdoff = 0;
+        else if (g_error_matches(err, G_IO_ERROR, G_IO_ERROR_TIMED_OUT))
+            virStorageTorrentClientHoldOff(_("virttorrentd does not answer"));
+    }
+
+    if (!ret) {
+        VIR_DEBUG("method=%s error=%s", method, err->message);
+        g_propagate_error(error, g_steal_pointer(&err));
+    }
+
+    return ret;
+}
+
+
+static GVariant *
 virStorageTorrentClientCall(const char *method,
                             GVariant *params,
                             const char *reply,
@@ -398,30 +433,28 @@ virStorageTorrentClientCall(const char *method,
 {
     g_autoptr(GVariant) args = g_variant_ref_sink(params);
     g_autoptr(GDBusConnection) conn = NULL;
-    g_autoptr(GError) err = NULL;
-    GVariant *ret;
 
     if (!(conn = virStorageTorrentClientGet(false, NULL, error)))
         return NULL;
 
-    VIR_DEBUG("method=%s", method);
+    return virStorageTorrentClientCallOn(conn, method, args, reply, timeout, error);
+}
 
-    if ((ret = g_dbus_connection_call_sync(conn, NULL, TORRENTD_PATH,
-                                           TORRENTD_INTERFACE, method, args,
-                                           G_VARIANT_TYPE(reply),
-                                           G_DBUS_CALL_FLAGS_NONE, timeout,
-                                           NULL, &err)))
-        return ret;
 
-    if (g_error_matches(err, G_IO_ERROR, G_IO_ERROR_TIMED_OUT)) {
-        VIR_LOCK_GUARD lock = virLockGuardLock(&clientLock);
+/* Whether virttorrentd is there and answers; tried although it did not just
+ * now. Not to be called with a pool locked. */
+bool
+virStorageTorrentClientPing(void)
+{
+    g_autoptr(GDBusConnection) conn = NULL;
+    g_autoptr(GVariant) ret = NULL;
 
-        virStorageTorrentClientHoldOff(_("virttorrentd does not answer"));
-    }
+    if (!(conn = virStorageTorrentClientGet(true, NULL, NULL)))
+        return false;
 
-    VIR_DEBUG("method=%s error=%s", method, err->message);
-    g_propagate_error(error, g_steal_pointer(&err));
-    return NULL;
+    ret = virStorageTorrentClientCallOn(conn, "ListPools", g_variant_new("()"),
+                                        "(a(sss))", CALL_TIMEOUT_MS, NULL);
+    return !!ret;
 }
 
 

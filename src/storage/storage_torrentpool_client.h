@@ -50,6 +50,9 @@ virStorageTorrentClientConnect(bool insist,
                                GError **error);
 
 bool
+virStorageTorrentClientPing(void);
+
+bool
 virStorageTorrentClientOpenPool(const char *uuid,
                                 const char *name,
                                 const char *target,

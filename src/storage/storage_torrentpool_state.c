@@ -335,7 +335,7 @@ virStorageTorrentPoolStateRefresh(const char *uuid,
     g_autoptr(virStoragePool) pool = NULL;
 
     /* what was listed when it went away is better than what is on disk */
-    if (pending->lost && !virStorageTorrentClientConnect(true, NULL, NULL))
+    if (pending->lost && !virStorageTorrentClientPing())
         return -1;
 
     if (!(conn = virGetConnectStorage()))
@@ -471,6 +471,10 @@ virStorageTorrentPoolStateOpen(virStoragePoolDef *def,
                             virGetLastErrorMessage());
         return false;
     }
+
+    /* if it answers, it is asked again from now on */
+    if (insist)
+        virStorageTorrentClientPing();
 
     if (!virStorageTorrentClientConnect(insist, &serial, error))
         return false;
