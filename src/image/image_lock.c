@@ -33,6 +33,8 @@ virImageLeaseRefused(int fd)
     if (fcntl(fd, F_SETSIG, SIGURG) < 0)
         return FALSE;
 
+    /* held for no longer than it takes to give it back: who opens the file in
+     * between waits that long */
     if (fcntl(fd, F_SETLEASE, F_RDLCK) == 0) {
         fcntl(fd, F_SETLEASE, F_UNLCK);
         return FALSE;
