@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "conf.h"
+#include "dir-util.h"
 #include "engine-fake.h"
 #include "manager.h"
 #include "monitor.h"
@@ -97,23 +98,6 @@ daemonSetup(Daemon *d, gconstpointer unused G_GNUC_UNUSED)
     d->policy.owner_gid = d->policy.engine_gid = getegid();
     d->log = g_string_new(NULL);
     daemonStart(d);
-}
-
-static inline void
-removeTree(const char *path)
-{
-    g_autoptr(GDir) dir = g_dir_open(path, 0, NULL);
-    const char *name;
-
-    while (dir && (name = g_dir_read_name(dir))) {
-        g_autofree char *sub = g_build_filename(path, name, NULL);
-
-        if (g_file_test(sub, G_FILE_TEST_IS_DIR) && !g_file_test(sub, G_FILE_TEST_IS_SYMLINK))
-            removeTree(sub);
-        else
-            unlink(sub);
-    }
-    rmdir(path);
 }
 
 static inline void

@@ -19,6 +19,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "dir-util.h"
 #include "monitor.h"
 
 #define ENGINE_UID 65534
@@ -73,23 +74,6 @@ setup(Fixture *f, gconstpointer unused G_GNUC_UNUSED)
         g_assert_cmpint(g_mkdir(mark, 0755), ==, 0);
     }
     g_assert_cmpint(ask(f, VIR_TORRENT_MONITOR_PREPARE, f->dir, ""), ==, 0);
-}
-
-static void
-removeTree(const char *path)
-{
-    g_autoptr(GDir) dir = g_dir_open(path, 0, NULL);
-    const char *name;
-
-    while (dir && (name = g_dir_read_name(dir))) {
-        g_autofree char *sub = g_build_filename(path, name, NULL);
-
-        if (!g_file_test(sub, G_FILE_TEST_IS_SYMLINK) && g_file_test(sub, G_FILE_TEST_IS_DIR))
-            removeTree(sub);
-        else
-            unlink(sub);
-    }
-    rmdir(path);
 }
 
 static void

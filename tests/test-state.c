@@ -12,6 +12,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "dir-util.h"
 #include "state.h"
 
 typedef struct {
@@ -39,23 +40,6 @@ setup(Fixture *f, gconstpointer unused G_GNUC_UNUSED)
     }
     f->store = virTorrentStoreOpen(f->dir, NULL);
     g_assert_nonnull(f->store);
-}
-
-static void
-removeTree(const char *path)
-{
-    g_autoptr(GDir) dir = g_dir_open(path, 0, NULL);
-    const char *name;
-
-    while (dir && (name = g_dir_read_name(dir))) {
-        g_autofree char *sub = g_build_filename(path, name, NULL);
-
-        if (!g_file_test(sub, G_FILE_TEST_IS_SYMLINK) && g_file_test(sub, G_FILE_TEST_IS_DIR))
-            removeTree(sub);
-        else
-            unlink(sub);
-    }
-    rmdir(path);
 }
 
 static void

@@ -34,6 +34,8 @@
 /* A dying engine saves its state within two seconds. */
 #define LOCK_TRIES 50
 #define LOCK_PAUSE (100 * 1000)
+/* One that was just killed may still be seen. */
+#define OWNER_TRIES 3
 
 static int daemonPipe = -1;
 static int daemonLog = -1;       /* takes the place of stderr */
@@ -213,7 +215,7 @@ virTorrentPidFileLock(const char *path, GError **error)
         if (flock(fd, LOCK_EX | LOCK_NB) == 0) {
             if (virTorrentPidFileIsCurrent(fd, path))
                 return fd;
-        } else if ((pid = virTorrentPidFileOwner(fd))) {
+        } else if ((pid = virTorrentPidFileOwner(fd)) && i >= OWNER_TRIES) {
             virTorrentProcessFail(error, EBUSY, _("virttorrentd is running already (pid %d)"),
                                   (int) pid);
             close(fd);
