@@ -19,8 +19,3 @@ virStorageTorrentPoolBuildVolFrom(virStoragePoolObj *pool,
                                   virStorageVolDef *vol,
                                   virStorageVolDef *inputvol,
                                   unsigned int flags);
-
-/* Tells virttorrentd about a frozen file of the pool; warns if it cannot. */
-void
-virStorageTorrentPoolBuildPublish(virStoragePoolDef *def,
-                                  const char *name);

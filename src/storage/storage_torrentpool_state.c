@@ -508,6 +508,32 @@ virStorageTorrentPoolStateOpen(virStoragePoolDef *def,
 
 
 /**
+ * virStorageTorrentPoolStateOpenReport:
+ * @def: the pool
+ * @uuid: filled with its UUID, VIR_UUID_STRING_BUFLEN bytes
+ *
+ * The same for those who cannot go on without virttorrentd.
+ *
+ * Returns 0 on success, -1 on error
+ */
+int
+virStorageTorrentPoolStateOpenReport(virStoragePoolDef *def,
+                                     char *uuid)
+{
+    g_autoptr(GError) err = NULL;
+
+    virUUIDFormat(def->uuid, uuid);
+
+    if (!virStorageTorrentPoolStateOpen(def, false, &err)) {
+        virStorageTorrentClientReportError(err);
+        return -1;
+    }
+
+    return 0;
+}
+
+
+/**
  * virStorageTorrentPoolStateInit:
  *
  * To be called once, when the backend is registered.

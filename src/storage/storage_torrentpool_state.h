@@ -36,6 +36,10 @@ virStorageTorrentPoolStateOpen(virStoragePoolDef *def,
                                bool insist,
                                GError **error);
 
+int
+virStorageTorrentPoolStateOpenReport(virStoragePoolDef *def,
+                                     char *uuid);
+
 /* The pool is refreshed when virttorrentd is there again. */
 void
 virStorageTorrentPoolStateAwait(virStoragePoolDef *def);
