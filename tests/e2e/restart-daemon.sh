@@ -32,6 +32,18 @@ wait_state A debian.qcow2 seeding 10
 is key "$key" "$(vol_field A debian.qcow2 /volume/key)"
 pool_active A || fail 'the pool on A is not active any more'
 
+step 'kill -9 while it hashes'
+random_raw big.raw 256
+cp big.raw "$(in_pool A big.raw)"
+chmod 0444 "$(in_pool A big.raw)"
+must virsh_on A pool-refresh $pool
+in_state A big.raw hashing || fail "not hashing but '$(vol_torrent A big.raw state)': too fast to be killed in time"
+host_kill A virttorrentd KILL
+must virsh_on A pool-refresh $pool
+wait_state A big.raw seeding 15
+is checksum "$(sum_of big.raw)" "$(sum_of "$(in_pool A big.raw)")"
+is_master A big.raw
+
 step 'no two daemons, no orphaned engine'
 count=$(host_pids A virttorrentd | wc -l)
 ((count <= 2)) || fail "$count processes named virttorrentd"
