@@ -64,6 +64,7 @@ struct _VirTorrentEngine {
     guint64 upload_limit, download_limit;
     gint64 down_budget, up_budget; /* bytes that may move by now */
     gboolean dht, lsd;
+    char *priority;                /* id of the torrent that goes first */
     GHashTable *torrents;          /* id -> virTorrentFake */
     GSource *timer;
     gint64 last_step;
@@ -492,12 +493,23 @@ virTorrentFakeMovePiece(virTorrentFake *t, GPtrArray *sources)
     return FALSE;
 }
 
+/* Another one is to be fetched before. */
+static gboolean
+virTorrentFakeHasToWait(virTorrentFake *t)
+{
+    virTorrentFake *first = t->engine->priority ?
+        g_hash_table_lookup(t->engine->torrents, t->engine->priority) : NULL;
+
+    return first && first != t && first->state != VIR_TORRENT_COMPLETE &&
+        first->state != VIR_TORRENT_FAILED;
+}
+
 static void
 virTorrentFakeStepDownload(virTorrentFake *t, GPtrArray *sources)
 {
     gboolean paced = t->engine->download_limit || default_speed;
 
-    if (virTorrentFakeHits("stall"))
+    if (virTorrentFakeHasToWait(t) || virTorrentFakeHits("stall"))
         return;
     do {
         if (t->engine->down_budget <= 0 || !virTorrentFakeMovePiece(t, sources))
@@ -611,6 +623,7 @@ virTorrentFakeEngineUnref(VirTorrentEngine *e)
     g_strfreev(e->bootstrap);
     g_strfreev(e->allow);
     g_free(e->address);
+    g_free(e->priority);
     g_free(e);
 }
 
@@ -992,9 +1005,10 @@ virTorrentEngineAddPeer(VirTorrentEngine *e,
 }
 
 void
-virTorrentEnginePrioritize(VirTorrentEngine *e G_GNUC_UNUSED,
-                           const char *id G_GNUC_UNUSED)
+virTorrentEnginePrioritize(VirTorrentEngine *e, const char *id)
 {
+    g_free(e->priority);
+    e->priority = g_strdup(id);
 }
 
 void

@@ -12,6 +12,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <gio/gio.h>
 #include <glib/gstdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -100,6 +101,7 @@ removeDir(const char *path)
     GDir *dir = g_dir_open(path, 0, NULL);
     const char *name;
 
+    g_assert_nonnull(strstr(path, "/test-engine-"));    /* nobody else's */
     while (dir && (name = g_dir_read_name(dir))) {
         g_autofree char *child = g_build_filename(path, name, NULL);
 
@@ -815,8 +817,9 @@ testFreeInCallback(void)
     runFor(0.1);
 }
 
+/* @link: the file is at both places, as after an adoption. */
 static void
-testRelocate(void)
+checkRelocate(gboolean link_it)
 {
     g_autoptr(Host) a = hostNew(NULL);
     g_autoptr(Host) b = hostNew(NULL);
@@ -829,7 +832,7 @@ testRelocate(void)
 
     waitComplete(a, "m");
     g_assert_cmpint(g_mkdir(sub, 0755), ==, 0);
-    g_assert_cmpint(rename(from, to), ==, 0);
+    g_assert_cmpint(link_it ? link(from, to) : rename(from, to), ==, 0);
     if (!virTorrentEngineRelocate(a->engine, "m", sub, "moved", &error)) {
         /* the way out that engine.h names */
         g_assert_nonnull(error);
@@ -841,8 +844,103 @@ testRelocate(void)
     addPeer(b, "m", a);
     waitComplete(b, "m");
     assertSameFile(to, fetched);
+    g_assert_cmpint(g_file_test(from, G_FILE_TEST_EXISTS), ==, link_it);
     g_unlink(to);
     g_rmdir(sub);
+}
+
+static void
+testRelocate(void)
+{
+    checkRelocate(FALSE);
+    checkRelocate(TRUE);
+}
+
+/* A file that is not ours must not be moved over, nor another one taken for it. */
+static void
+testRelocateWrong(void)
+{
+    g_autoptr(Host) a = hostNew(NULL);
+    g_autoptr(GBytes) metainfo = publish(a, "m", MIB);
+    g_autofree char *other = hostPath(a, "other");
+    g_autofree char *data = NULL;
+    g_autoptr(GError) error = NULL;
+
+    waitComplete(a, "m");
+    writeFile(other, 10, 5);
+#ifdef FAKE
+    virTorrentFakeFault("relocate", 2);
+#endif
+    g_assert_false(virTorrentEngineRelocate(a->engine, "m", a->dir, "other", &error));
+    g_assert_error(error, VIR_TORRENT_ENGINE_ERROR, VIR_TORRENT_ENGINE_ERROR_FAILED);
+    g_clear_error(&error);
+    g_assert_false(virTorrentEngineRelocate(a->engine, "m", a->dir, "missing", &error));
+    g_assert_error(error, VIR_TORRENT_ENGINE_ERROR, VIR_TORRENT_ENGINE_ERROR_FAILED);
+    g_clear_error(&error);
+    g_assert_false(virTorrentEngineRelocate(a->engine, "unknown", a->dir, "m", &error));
+    g_assert_error(error, VIR_TORRENT_ENGINE_ERROR, VIR_TORRENT_ENGINE_ERROR_NOT_FOUND);
+}
+
+/* The one that somebody waits for comes before what began earlier. */
+static void
+testPrioritize(void)
+{
+    VirTorrentEngineSettings slow = defaults();
+    g_autoptr(Host) a = hostNew(NULL);
+    g_autoptr(Host) b = NULL;
+    g_autoptr(GBytes) one = publish(a, "one", 6 * MIB);
+    g_autoptr(GBytes) two = publish(a, "two", 6 * MIB + 1);
+
+    slow.download_limit = 4 * MIB;
+    b = hostNew(&slow);
+    g_assert_true(add(b, "one", one, NULL, NULL, 0));
+    g_assert_true(add(b, "two", two, NULL, NULL, 0));
+    virTorrentEnginePrioritize(b->engine, "two");
+    addPeer(b, "one", a);
+    addPeer(b, "two", a);
+    waitComplete(b, "two");
+    g_assert_cmpint(hostStatus(b, "one").state, ==, VIR_TORRENT_DOWNLOADING);
+    g_assert_cmpuint(hostStatus(b, "one").done, <, 3 * MIB);
+    /* and then it goes on at full speed: 16 KiB/s would take minutes */
+    waitComplete(b, "one");
+    virTorrentEnginePrioritize(b->engine, "unknown");
+}
+
+/* A pool that is closed and opened again gets its port back. */
+static void
+testSamePort(void)
+{
+    VirTorrentEngineSettings s = defaults();
+    g_autoptr(Host) a = hostNew(NULL);
+    guint i;
+
+    s.listen_port = virTorrentEngineGetPort(a->engine);
+    for (i = 0; i < 5; i++) {
+        virTorrentEngineFree(a->engine);
+        hostStart(a, &s);
+        g_assert_cmpuint(virTorrentEngineGetPort(a->engine), ==, s.listen_port);
+    }
+}
+
+/* Many masters: each is told of, and adding them takes no time. */
+static void
+testMany(void)
+{
+    g_autoptr(Host) a = hostNew(NULL);
+    gint64 begin;
+    guint i;
+
+    begin = g_get_monotonic_time();
+    for (i = 0; i < 200; i++) {
+        g_autofree char *id = g_strdup_printf("m%u", i);
+        g_autoptr(GBytes) metainfo = publish(a, id, 1000 + i);
+    }
+    for (i = 0; i < 200; i++) {
+        g_autofree char *id = g_strdup_printf("m%u", i);
+
+        waitComplete(a, id);
+    }
+    g_assert_cmpint(g_get_monotonic_time() - begin, <, 15 * G_USEC_PER_SEC);
 }
 
 /* Three hosts that know only the first one: no LSD, no peer named. */
@@ -982,6 +1080,201 @@ testState(void)
     c = hostNew(&s);
 }
 
+#ifndef FAKE
+
+/* --- strangers: only a real engine meets them --- */
+
+/* What others publish: SHA-1 pieces, no capacity, no format. */
+static void
+testV1(void)
+{
+    enum { SIZE = 700 * KIB, PIECE = 256 * KIB };
+    g_autoptr(Host) a = hostNew(NULL);
+    g_autoptr(Host) b = hostNew(NULL);
+    g_autoptr(Host) c = hostNew(NULL);
+    g_autofree char *path = hostPath(a, "m");
+    g_autofree char *data = NULL;
+    g_autofree char *magnet = NULL;
+    g_autoptr(GBytes) metainfo = NULL;
+    GString *out = g_string_new("d4:infod6:lengthi716800e4:name4:v1.o12:piece lengthi262144e6:pieces60:");
+    gsize len, at;
+
+    writeFile(path, SIZE, 7);
+    g_assert_true(g_file_get_contents(path, &data, &len, NULL));
+    for (at = 0; at < SIZE; at += PIECE) {
+        g_autoptr(GChecksum) sum = g_checksum_new(G_CHECKSUM_SHA1);
+        guint8 hash[20];
+        gsize n = sizeof(hash);
+
+        g_checksum_update(sum, (guchar *)data + at, MIN(PIECE, SIZE - at));
+        g_checksum_get_digest(sum, hash, &n);
+        g_string_append_len(out, (char *)hash, n);
+    }
+    g_string_append(out, "ee");
+    metainfo = g_string_free_to_bytes(out);
+    g_assert_true(add(a, "m", metainfo, NULL, NULL, VIR_TORRENT_ADD_CHECK));
+    waitComplete(a, "m");
+    g_assert_true(add(b, "m", metainfo, NULL, NULL, 0));
+    addPeer(b, "m", a);
+    waitComplete(b, "m");
+    assertFetched(a, b, "m");
+    magnet = magnetOf(metainfo, a);
+    g_assert_true(g_str_has_prefix(magnet, "magnet:?xt=urn:btih:"));
+    g_assert_true(add(c, "m", NULL, magnet, NULL, 0));
+    waitFor(c->metadata, "m", "metadata");
+    waitComplete(c, "m");
+    assertFetched(a, c, "m");
+}
+
+/* A peer that has an info dictionary to give, whatever stands in it. */
+typedef struct {
+    GSocketService *service;
+    const char *dict;
+    guint8 hash[20];
+    gint given;
+} Stranger;
+
+static gboolean
+strangerRead(GInputStream *in, void *buffer, gsize len)
+{
+    gsize got;
+
+    return g_input_stream_read_all(in, buffer, len, &got, NULL, NULL) && got == len;
+}
+
+/* An extension message: BEP 10. */
+static void
+strangerSend(GOutputStream *out, guint8 id, const char *head, const char *data)
+{
+    gsize len = 2 + strlen(head) + strlen(data);
+    guint32 size = g_htonl(len);
+    guint8 ids[2] = { 20, id };
+
+    g_output_stream_write_all(out, &size, 4, NULL, NULL, NULL);
+    g_output_stream_write_all(out, ids, 2, NULL, NULL, NULL);
+    g_output_stream_write_all(out, head, strlen(head), NULL, NULL, NULL);
+    g_output_stream_write_all(out, data, strlen(data), NULL, NULL, NULL);
+}
+
+static void
+strangerHello(Stranger *s, GOutputStream *out)
+{
+    g_autofree char *hello = g_strdup_printf("d1:md11:ut_metadatai1ee13:metadata_sizei%zuee",
+                                             strlen(s->dict));
+    guint8 handshake[68] = "\023BitTorrent protocol";
+
+    handshake[25] = 0x10;
+    memcpy(handshake + 28, s->hash, 20);
+    memcpy(handshake + 48, "-XX0000-strangerpeer", 20);
+    g_output_stream_write_all(out, handshake, sizeof(handshake), NULL, NULL, NULL);
+    strangerSend(out, 0, hello, "");
+}
+
+static gboolean
+strangerServe(GThreadedSocketService *service G_GNUC_UNUSED, GSocketConnection *connection,
+              GObject *source G_GNUC_UNUSED, gpointer opaque)
+{
+    Stranger *s = opaque;
+    GInputStream *in = g_io_stream_get_input_stream(G_IO_STREAM(connection));
+    GOutputStream *out = g_io_stream_get_output_stream(G_IO_STREAM(connection));
+    guint8 handshake[68];
+    guint theirs = 0;
+
+    if (!strangerRead(in, handshake, sizeof(handshake)))
+        return TRUE;
+    strangerHello(s, out);
+    for (;;) {
+        guint32 size;
+        g_autofree char *msg = NULL;
+        const char *at;
+
+        if (!strangerRead(in, &size, 4))
+            return TRUE;
+        size = g_ntohl(size);
+        if (size == 0)
+            continue;
+        msg = g_malloc0(size + 1);
+        if (!strangerRead(in, msg, size))
+            return TRUE;
+        if (msg[0] != 20)
+            continue;
+        if (msg[1] == 0 && (at = g_strstr_len(msg + 2, size - 2, "11:ut_metadatai")))
+            theirs = atoi(at + 15);
+        if (msg[1] == 1 && g_strstr_len(msg + 2, size - 2, "8:msg_typei0e")) {
+            g_autofree char *head = g_strdup_printf("d8:msg_typei1e5:piecei0e10:total_sizei%zuee",
+                                                    strlen(s->dict));
+
+            g_atomic_int_inc(&s->given);
+            strangerSend(out, theirs, head, s->dict);
+        }
+    }
+}
+
+static void
+testStranger(void)
+{
+    static const struct {
+        const char *dict;
+        const char *word;       /* in the message; NULL: it is honest */
+    } cases[] = {
+        { "d6:lengthi5e4:name1:a12:piece lengthi16384e6:pieces20:aaaaaaaaaaaaaaaaaaaae", NULL },
+        { "d5:filesld6:lengthi5e4:pathl1:aeed6:lengthi5e4:pathl1:beee4:name1:x12:piece lengthi16384e"
+          "6:pieces20:aaaaaaaaaaaaaaaaaaaae", "several files" },
+        { "d6:lengthi5e4:name10:../../evil12:piece lengthi16384e6:pieces20:aaaaaaaaaaaaaaaaaaaae", "/" },
+        { "d6:lengthi5e4:name7:.hidden12:piece lengthi16384e6:pieces20:aaaaaaaaaaaaaaaaaaaae", "begin" },
+        { "d4:attr1:l6:lengthi5e4:name1:a12:piece lengthi16384e6:pieces20:aaaaaaaaaaaaaaaaaaaa"
+          "12:symlink pathl3:etc6:shadowee", "malformed" },
+        { "d6:lengthi5e4:name1:a12:piece lengthi1e6:pieces100:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+          "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaae", "torrent" },
+    };
+    gsize i;
+
+    for (i = 0; i < G_N_ELEMENTS(cases); i++) {
+        g_autoptr(Host) b = hostNew(NULL);
+        Stranger s = { .dict = cases[i].dict };
+        g_autoptr(GChecksum) sum = g_checksum_new(G_CHECKSUM_SHA1);
+        g_autofree char *magnet = NULL;
+        const char *message;
+        GDir *dir;
+        gsize n = sizeof(s.hash);
+        guint16 port;
+
+        g_checksum_update(sum, (guchar *)s.dict, strlen(s.dict));
+        s.service = g_threaded_socket_service_new(10);
+        g_signal_connect(s.service, "run", G_CALLBACK(strangerServe), &s);
+        port = g_socket_listener_add_any_inet_port(G_SOCKET_LISTENER(s.service), NULL, NULL);
+        magnet = g_strdup_printf("magnet:?xt=urn:btih:%s&x.pe=127.0.0.1:%u",
+                                 g_checksum_get_string(sum), port);
+        g_checksum_free(g_steal_pointer(&sum));
+        sum = g_checksum_new(G_CHECKSUM_SHA1);
+        g_checksum_update(sum, (guchar *)s.dict, strlen(s.dict));
+        g_checksum_get_digest(sum, s.hash, &n);
+
+        g_assert_true(add(b, "m", NULL, magnet, NULL, 0));
+        waitFor(cases[i].word ? b->failed : b->metadata, "m", cases[i].dict);
+        g_assert_cmpint(g_atomic_int_get(&s.given), >=, 1);
+        if (cases[i].word) {
+            message = g_hash_table_lookup(b->failed, "m");
+            if (!strstr(message, cases[i].word))
+                g_error("'%s' does not say '%s'", message, cases[i].word);
+            g_assert_cmpint(hostStatus(b, "m").state, ==, VIR_TORRENT_FAILED);
+            runFor(0.1);
+            dir = g_dir_open(b->dir, 0, NULL);
+            g_assert_null(g_dir_read_name(dir));
+            g_dir_close(dir);
+            g_assert_false(g_hash_table_contains(b->metadata, "m"));
+        }
+        virTorrentEngineRemove(b->engine, "m");
+        g_socket_service_stop(s.service);
+        g_socket_listener_close(G_SOCKET_LISTENER(s.service));
+        hostFree(g_steal_pointer(&b));      /* ends the connection, and so its thread */
+        runFor(0.3);
+        g_object_unref(s.service);
+    }
+}
+
+#endif
+
 #ifdef FAKE
 
 static void
@@ -1101,12 +1394,19 @@ main(int argc, char **argv)
     ADD("silent-after-free", testSilentAfterFree);
     ADD("free-in-callback", testFreeInCallback);
     ADD("relocate", testRelocate);
+    ADD("relocate-wrong", testRelocateWrong);
+    ADD("prioritize", testPrioritize);
+    ADD("same-port", testSamePort);
+    ADD("many", testMany);
     ADD("dht", testDht);
     ADD("allow", testAllow);
     ADD("limits", testLimits);
     ADD("reconfigure", testReconfigure);
     ADD("state", testState);
-#ifdef FAKE
+#ifndef FAKE
+    ADD("v1", testV1);
+    ADD("stranger", testStranger);
+#else
     ADD("fault-listen", testFaultListen);
     ADD("fault-fetch", testFaultFetch);
     ADD("fault-metadata", testFaultMetadata);

@@ -882,7 +882,12 @@ Engine::onAlert(lt::alert *alert)
                                std::string(buf.begin(), buf.end())});
         }
     } else if (auto a = lt::alert_cast<lt::metadata_failed_alert>(alert)) {
-        g_info("%s", a->message().c_str());
+        Torrent *t = find(a->handle);
+
+        /* A peer that sends something else than what was asked for is no end: there
+         * are others.  What is what was asked for, yet cannot be used, is. */
+        if (t && t->metadata_only && a->error != lt::errors::mismatching_info_hash)
+            fail(*t, format(_("the torrent is malformed: %s"), a->error.message().c_str()));
     } else if (auto a = lt::alert_cast<lt::listen_failed_alert>(alert)) {
         g_info("%s", a->message().c_str());
     }
@@ -984,7 +989,11 @@ Engine::onMetadata(Torrent &t)
     t.metadata_only = false;
     t.tell_metadata = true;
     t.state = VIR_TORRENT_CHECKING;
-    start(t, std::move(params));
+    try {
+        start(t, std::move(params));
+    } catch (std::exception const &e) {
+        fail(t, e.what());
+    }
 }
 
 /* Takes over what an info dictionary says. */
@@ -997,6 +1006,7 @@ Engine::identify(Torrent &t, VirTorrentMetainfoRaw &raw, char const *dict, gsize
     t.info = static_cast<VirTorrentMetainfo *>(g_steal_pointer(&raw.info));
     t.pieces = raw.pieces;
     t.dict.assign(dict, raw.length);
+    t.key = t.info->key;    /* a hybrid torrent may have been asked for by its other name */
     return true;
 }
 
@@ -1279,11 +1289,17 @@ hex(char const *data, int len)
 }
 
 static std::string
+keyV1(lt::info_hash_t const &hashes)
+{
+    return hashes.has_v1() ? "urn:btih:" + hex(hashes.v1.data(), 20) : std::string();
+}
+
+static std::string
 keyOf(lt::info_hash_t const &hashes)
 {
     if (hashes.has_v2())
         return "urn:btmh:1220" + hex(hashes.v2.data(), VIR_TORRENT_HASH_SIZE);
-    return hashes.has_v1() ? "urn:btih:" + hex(hashes.v1.data(), 20) : std::string();
+    return keyV1(hashes);
 }
 
 /* What was verified, from resume data; it also tells which torrent it is where
@@ -1298,7 +1314,7 @@ fromResume(Engine &e, Torrent &t, lt::add_torrent_params &params, GBytes *resume
     lt::add_torrent_params saved = lt::read_resume_data({data, static_cast<std::ptrdiff_t>(len)}, ec);
     std::string const key = ec ? std::string() : keyOf(saved.info_hashes);
 
-    if (key.empty() || (!alone && key != t.key)) {
+    if (key.empty() || (!alone && key != t.key && keyV1(saved.info_hashes) != t.key)) {
         if (!alone)
             return true;    /* as good as none */
         setError(error, VIR_TORRENT_ENGINE_ERROR_FAILED,
@@ -1369,8 +1385,6 @@ virTorrentEngineAdd(VirTorrentEngine *e,
         if ((metainfo && !fromMetainfo(*e, *t, params, metainfo, error)) ||
             (magnet && !fromMagnet(*t, params, magnet, error)))
             return FALSE;
-        if (t->info)
-            t->key = t->info->key;
         if (resume && !fromResume(*e, *t, params, resume, error))
             return FALSE;
         t->seed = t->seed && !t->metadata_only;
@@ -1383,7 +1397,14 @@ virTorrentEngineAdd(VirTorrentEngine *e,
                                              it.first.c_str()));
             return FALSE;
         }
-        e->start(*t, std::move(params));
+        try {
+            e->start(*t, std::move(params));
+        } catch (lt::system_error const &err) {
+            setError(error, err.code() == lt::errors::duplicate_torrent
+                            ? VIR_TORRENT_ENGINE_ERROR_EXISTS : VIR_TORRENT_ENGINE_ERROR_FAILED,
+                     err.what());
+            return FALSE;
+        }
         e->torrents[id] = std::move(t);
         return TRUE;
     });
