@@ -64,7 +64,7 @@ typedef struct {
     gboolean activated;          /* the sockets are systemd's */
 } VirTorrentDaemon;
 
-/* {{{ engine */
+/* engine */
 
 typedef struct {
     GMainLoop *loop;
@@ -188,8 +188,7 @@ virTorrentEngineMain(const VirTorrentDaemon *daemon, int fd)
     return rc;
 }
 
-/* }}} */
-/* {{{ monitor */
+/* monitor */
 
 typedef struct {
     int fd;                      /* to the engine; -1: it hung up */
@@ -316,8 +315,7 @@ virTorrentMonitorMain(VirTorrentDaemon *daemon)
     return virTorrentMonitorReport(self.status);
 }
 
-/* }}} */
-/* {{{ start */
+/* start */
 
 static gboolean
 virTorrentParseArgs(VirTorrentArgs *args, int *argc, char ***argv, GError **error)
@@ -444,4 +442,3 @@ main(int argc, char **argv)
     return rc;
 }
 
-/* }}} */

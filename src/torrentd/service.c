@@ -66,7 +66,7 @@ virTorrentServiceRegisterErrors(void)
                                        errorNames, G_N_ELEMENTS(errorNames));
 }
 
-/* {{{ calls */
+/* calls */
 
 /* Answers with @error, which is taken.  TRUE: handled. */
 static gboolean
@@ -371,8 +371,7 @@ static const struct {
     { "handle-prioritize-volume", G_CALLBACK(virTorrentServicePrioritizeVolume) },
 };
 
-/* }}} */
-/* {{{ manners of a message bus */
+/* manners of a message bus */
 
 /* gdbus and busctl always talk to us as to a message bus: they say hello, and
  * ask for signals that everybody gets here anyway. */
@@ -413,8 +412,7 @@ virTorrentServiceBusCall(GDBusConnection *connection G_GNUC_UNUSED,
 
 static const GDBusInterfaceVTable busTable = { .method_call = virTorrentServiceBusCall };
 
-/* }}} */
-/* {{{ connections */
+/* connections */
 
 static void
 virTorrentServiceVolumeChanged(const char *uuid,
@@ -600,4 +598,3 @@ virTorrentServiceCountClients(VirTorrentService *service)
     return service->connecting + g_hash_table_size(service->connections);
 }
 
-/* }}} */
