@@ -108,6 +108,7 @@ random_raw() { head -c "$2M" /dev/urandom >"$1"; }
 publish() {
     local host=$1 name=${3:-${2##*/}}
     cp "$2" "$(in_pool "$host" "$name")"
+    chown --reference="$(in_pool "$host" .)" "$(in_pool "$host" "$name")"
     chmod 0444 "$(in_pool "$host" "$name")"
     must virsh_on "$host" pool-refresh $pool
     wait_state "$host" "$name" seeding 20
