@@ -695,12 +695,29 @@ virStorageBackendTorrentpoolForgetVol(virStoragePoolDef *def,
 
 
 static int
+virStorageBackendTorrentpoolDeleteMaster(virStoragePoolObj *pool,
+                                         virStorageVolDef *vol,
+                                         unsigned int flags)
+{
+    virStoragePoolDef *def = virStoragePoolObjGetDef(pool);
+
+    if (virStorageBackendTorrentpoolCheckClones(def, vol) < 0 ||
+        virStorageBackendTorrentpoolForgetVol(def, vol->name) < 0)
+        return -1;
+
+    /* what was being fetched may have become complete meanwhile */
+    return virStorageBackendVolDeleteLocal(pool, vol, flags);
+}
+
+
+static int
 virStorageBackendTorrentpoolDeleteVol(virStoragePoolObj *pool,
                                       virStorageVolDef *vol,
                                       unsigned int flags)
 {
     virStoragePoolDef *def = virStoragePoolObjGetDef(pool);
-    bool exists = virFileExists(vol->target.path);
+    g_autofree char *path = g_strdup(vol->target.path);
+    int rc;
 
     virCheckFlags(0, -1);
 
@@ -708,14 +725,20 @@ virStorageBackendTorrentpoolDeleteVol(virStoragePoolObj *pool,
     if (virStorageTorrentPoolStateRemoveCreating(def, vol->name))
         return 0;
 
-    if (!exists || virStorageTorrentPoolFileIsMaster(vol->target.path)) {
-        if (virStorageBackendTorrentpoolCheckClones(def, vol) < 0 ||
-            virStorageBackendTorrentpoolForgetVol(def, vol->name) < 0)
-            return -1;
+    if (!virStorageTorrentPoolStateHoldAlone(path)) {
+        virReportError(VIR_ERR_RESOURCE_BUSY,
+                       _("volume '%1$s' is being cloned"), vol->name);
+        return -1;
     }
 
-    /* it may have become complete meanwhile */
-    return virStorageBackendVolDeleteLocal(pool, vol, flags);
+    if (!virFileExists(path) || virStorageTorrentPoolFileIsMaster(path))
+        rc = virStorageBackendTorrentpoolDeleteMaster(pool, vol, flags);
+    else
+        rc = virStorageBackendVolDeleteLocal(pool, vol, flags);
+
+    virStorageTorrentPoolStateRelease(path);
+
+    return rc;
 }
 
 

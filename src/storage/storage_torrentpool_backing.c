@@ -48,6 +48,26 @@ virStorageTorrentPoolBackingClear(virStorageTorrentPoolBacking *backing)
 {
     g_clear_pointer(&backing->path, g_free);
     g_clear_pointer(&backing->format, g_free);
+
+    if (backing->held)
+        virStorageTorrentPoolStateRelease(backing->held);
+    g_clear_pointer(&backing->held, g_free);
+}
+
+
+/* To be called before it is looked at. Returns 0 on success, -1 on error */
+int
+virStorageTorrentPoolBackingHold(virStorageTorrentPoolBacking *backing,
+                                 const char *path)
+{
+    if (!virStorageTorrentPoolStateHold(path)) {
+        virReportError(VIR_ERR_OPERATION_INVALID,
+                       _("'%1$s' is being deleted"), path);
+        return -1;
+    }
+
+    backing->held = g_strdup(path);
+    return 0;
 }
 
 
@@ -195,7 +215,8 @@ virStorageTorrentPoolBackingLocal(virStoragePoolDef *def,
     g_autofree char *path = g_strdup_printf("%s/%s", def->target.path, name);
     g_autoptr(VirImageInfo) info = NULL;
 
-    if (virStorageTorrentPoolFileCheckName(name) < 0)
+    if (virStorageTorrentPoolFileCheckName(name) < 0 ||
+        virStorageTorrentPoolBackingHold(backing, path) < 0)
         return -1;
 
     if (!virFileExists(path))
@@ -224,7 +245,8 @@ virStorageTorrentPoolBackingOutside(virStorageVolDef *vol,
     g_autoptr(VirImageInfo) info = NULL;
     VIR_AUTOCLOSE fd = -1;
 
-    if ((fd = virStorageTorrentPoolFileOpen(path)) < 0 ||
+    if (virStorageTorrentPoolBackingHold(backing, path) < 0 ||
+        (fd = virStorageTorrentPoolFileOpen(path)) < 0 ||
         !(info = virStorageTorrentPoolFileProbe(fd, path)))
         return -1;
 

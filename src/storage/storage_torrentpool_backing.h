@@ -14,12 +14,17 @@ struct _virStorageTorrentPoolBacking {
     char *path;                  /* as the overlay stores it */
     char *format;
     unsigned long long capacity; /* bytes; 0: not known yet */
+    char *held;                  /* its path; it is not deleted until cleared */
 };
 
 void
 virStorageTorrentPoolBackingClear(virStorageTorrentPoolBacking *backing);
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(virStorageTorrentPoolBacking,
                                  virStorageTorrentPoolBackingClear);
+
+int
+virStorageTorrentPoolBackingHold(virStorageTorrentPoolBacking *backing,
+                                 const char *path);
 
 int
 virStorageTorrentPoolBackingFetched(virStoragePoolDef *def,

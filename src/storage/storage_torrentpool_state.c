@@ -3,7 +3,7 @@
  *
  * SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * Three things, all of which may be lost without losing a volume:
+ * Four things, all of which may be lost without losing a volume:
  *
  *  - the mark of a started pool, a file in libvirt's run directory with the
  *    kernel's boot id in it. Without it a restarted daemon would bring a
@@ -11,6 +11,8 @@
  *  - a record per pool in memory: on which connection to virttorrentd it was
  *    opened, which volumes are being created, which .torrent files were
  *    refused.
+ *  - which volumes are being made a backing store or deleted just now, so that
+ *    no overlay is left without what it is made on.
  *  - the queue of pools to be refreshed because something happened to one of
  *    their volumes. Only virStoragePoolRefresh() emits the event that clients
  *    listen for and a refresh is refused while a volume is being built, so a
@@ -50,6 +52,8 @@ VIR_LOG_INIT("storage.storage_torrentpool_state");
 #define REFRESH_MAX_DELAY_US (16 * G_USEC_PER_SEC)
 #define REFRESH_MAX_TRIES 60
 
+#define HELD_ALONE -1
+
 typedef struct _virStorageTorrentPoolRefused virStorageTorrentPoolRefused;
 struct _virStorageTorrentPoolRefused {
     off_t size;
@@ -76,6 +80,8 @@ static virMutex stateLock = VIR_MUTEX_INITIALIZER;
 static virCond statePendingCond;
 static GHashTable *statePools;   /* UUID -> virStorageTorrentPoolState */
 static GHashTable *statePending; /* UUID -> virStorageTorrentPoolPending */
+static GHashTable *stateHeld;    /* path -> number of those who hold it, or
+                                  * HELD_ALONE */
 
 
 static void
@@ -270,6 +276,48 @@ virStorageTorrentPoolStateGetRefused(virStoragePoolDef *def,
         return NULL;
 
     return g_strdup(refused->reason);
+}
+
+
+/* Whether @path stays until it is released: it is about to get an overlay. */
+bool
+virStorageTorrentPoolStateHold(const char *path)
+{
+    VIR_LOCK_GUARD lock = virLockGuardLock(&stateLock);
+    int count = GPOINTER_TO_INT(g_hash_table_lookup(stateHeld, path));
+
+    if (count == HELD_ALONE)
+        return false;
+
+    g_hash_table_insert(stateHeld, g_strdup(path), GINT_TO_POINTER(count + 1));
+    return true;
+}
+
+
+void
+virStorageTorrentPoolStateRelease(const char *path)
+{
+    VIR_LOCK_GUARD lock = virLockGuardLock(&stateLock);
+    int count = GPOINTER_TO_INT(g_hash_table_lookup(stateHeld, path));
+
+    if (count > 1)
+        g_hash_table_insert(stateHeld, g_strdup(path), GINT_TO_POINTER(count - 1));
+    else
+        g_hash_table_remove(stateHeld, path);
+}
+
+
+/* Whether nobody holds @path nor can until it is released: it is about to go. */
+bool
+virStorageTorrentPoolStateHoldAlone(const char *path)
+{
+    VIR_LOCK_GUARD lock = virLockGuardLock(&stateLock);
+
+    if (g_hash_table_contains(stateHeld, path))
+        return false;
+
+    g_hash_table_insert(stateHeld, g_strdup(path), GINT_TO_POINTER(HELD_ALONE));
+    return true;
 }
 
 
@@ -551,6 +599,7 @@ virStorageTorrentPoolStateInit(void)
 
     statePools = virHashNew(virStorageTorrentPoolStateFree);
     statePending = virHashNew(g_free);
+    stateHeld = virHashNew(NULL);
 
     return 0;
 }

@@ -72,3 +72,13 @@ char *
 virStorageTorrentPoolStateGetRefused(virStoragePoolDef *def,
                                      const char *name,
                                      const struct stat *sb);
+
+/* A volume gets an overlay or is deleted, not both. */
+bool
+virStorageTorrentPoolStateHold(const char *path);
+
+void
+virStorageTorrentPoolStateRelease(const char *path);
+
+bool
+virStorageTorrentPoolStateHoldAlone(const char *path);
