@@ -441,4 +441,3 @@ main(int argc, char **argv)
     unlink(daemon.paths.pidfile);
     return rc;
 }
-

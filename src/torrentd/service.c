@@ -597,4 +597,3 @@ virTorrentServiceCountClients(VirTorrentService *service)
 {
     return service->connecting + g_hash_table_size(service->connections);
 }
-
