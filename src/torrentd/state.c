@@ -387,7 +387,8 @@ virTorrentStoreCompare(gconstpointer a, gconstpointer b)
 GPtrArray *
 virTorrentStoreList(VirTorrentStore *state)
 {
-    g_autoptr(GHashTable) names = g_hash_table_new(g_str_hash, g_str_equal);
+    g_autoptr(GHashTable) names = g_hash_table_new_full(g_str_hash, g_str_equal,
+                                                         g_free, NULL);
     GPtrArray *list = g_ptr_array_new_with_free_func(g_free);
     GHashTableIter iter;
     gpointer name;
@@ -395,7 +396,7 @@ virTorrentStoreList(VirTorrentStore *state)
     virTorrentStoreForeach(state, DIR_META, virTorrentStoreCollect, names);
     g_hash_table_iter_init(&iter, names);
     while (g_hash_table_iter_next(&iter, &name, NULL))
-        g_ptr_array_add(list, name);
+        g_ptr_array_add(list, g_strdup(name));
     g_ptr_array_sort(list, virTorrentStoreCompare);
     return list;
 }
