@@ -254,7 +254,9 @@ virStorageBackendTorrentpoolRefreshFile(virStoragePoolObj *pool,
     if (lstat(vol->target.path, &sb) < 0 || !S_ISREG(sb.st_mode))
         return;
 
-    if (online && !known && virStorageTorrentPoolFileIsMaster(vol->target.path)) {
+    if (known) {
+        virStorageTorrentPoolFileReclaim(vol->target.path);
+    } else if (online && virStorageTorrentPoolFileIsMaster(vol->target.path)) {
         published = virStorageBackendTorrentpoolPublish(def, name, vol->target.path);
         known = published;
     }

@@ -159,10 +159,16 @@ virStorageTorrentPoolDraftFinish(virStorageTorrentPoolDraft *draft,
     VIR_AUTOCLOSE dirfd = -1;
     VIR_AUTOCLOSE fd = -1;
 
-    if (master &&
-        ((fd = virStorageTorrentPoolFileOpen(draft->path)) < 0 ||
-         virStorageTorrentPoolFileFreeze(fd, draft->path) < 0))
-        return -1;
+    if (master) {
+        if ((fd = virStorageTorrentPoolFileOpen(draft->path)) < 0 ||
+            virStorageTorrentPoolFileFreeze(fd, draft->path) < 0)
+            return -1;
+
+        if (fsync(fd) < 0) {
+            virReportSystemError(errno, _("cannot sync file '%1$s'"), draft->path);
+            return -1;
+        }
+    }
 
     if ((dirfd = virStorageTorrentPoolFileOpenTarget(def->target.path)) < 0 ||
         virStorageTorrentPoolFileLink(draft->dirfd, name, dirfd, name) < 0)

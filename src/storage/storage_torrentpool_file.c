@@ -360,6 +360,25 @@ virStorageTorrentPoolFileCheckUnused(int fd,
 }
 
 
+/* Guests are started with their disks in the hands of QEMU's user, and backing
+ * files stay there. Masters do not: everybody may read them, nobody needs more. */
+void
+virStorageTorrentPoolFileReclaim(const char *path)
+{
+    VIR_AUTOCLOSE fd = -1;
+    struct stat sb;
+
+    if (geteuid() != 0 ||
+        (fd = open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC)) < 0 ||
+        fstat(fd, &sb) < 0 || !S_ISREG(sb.st_mode) || (sb.st_mode & WRITE_BITS) ||
+        (sb.st_uid == 0 && sb.st_gid == 0))
+        return;
+
+    if (fchown(fd, 0, 0) < 0)
+        VIR_WARN("cannot make '%s' root's again: %s", path, g_strerror(errno));
+}
+
+
 /**
  * virStorageTorrentPoolFileFreeze:
  * @fd: the file, open for reading
@@ -392,8 +411,7 @@ virStorageTorrentPoolFileFreeze(int fd,
 
     if (fstat(fd, &sb) < 0 ||
         (geteuid() == 0 && fchown(fd, 0, 0) < 0) ||
-        fchmod(fd, 0444) < 0 ||
-        fsync(fd) < 0) {
+        fchmod(fd, 0444) < 0) {
         virReportSystemError(errno, _("cannot make '%1$s' a master"), path);
         return -1;
     }

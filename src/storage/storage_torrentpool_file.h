@@ -46,6 +46,9 @@ VirImageInfo *
 virStorageTorrentPoolFileProbe(int fd,
                                const char *path);
 
+void
+virStorageTorrentPoolFileReclaim(const char *path);
+
 int
 virStorageTorrentPoolFileFreeze(int fd,
                                 const char *path);

@@ -374,6 +374,22 @@ virStorageTorrentPoolStateAwait(virStoragePoolDef *def)
 }
 
 
+/* Whether the storage driver is complete. While it still looks at its pools it
+ * lets connections in, but cannot send an event; its capabilities are the last
+ * thing that it sets up. */
+static bool
+virStorageTorrentPoolStateIsDriverReady(virConnectPtr conn)
+{
+    static bool ready;
+    g_autofree char *caps = NULL;
+
+    if (!ready && (caps = virConnectGetStoragePoolCapabilities(conn, 0)))
+        ready = !!strstr(caps, "<pool type='torrentpool' supported='yes'>");
+
+    return ready;
+}
+
+
 /* Returns 0 when there is nothing left to be done, -1 to be called again. */
 static int
 virStorageTorrentPoolStateRefresh(const char *uuid,
@@ -386,7 +402,8 @@ virStorageTorrentPoolStateRefresh(const char *uuid,
     if (pending->lost && !virStorageTorrentClientPing())
         return -1;
 
-    if (!(conn = virGetConnectStorage()))
+    if (!(conn = virGetConnectStorage()) ||
+        !virStorageTorrentPoolStateIsDriverReady(conn))
         return -1;
 
     if (!(pool = virStoragePoolLookupByUUIDString(conn, uuid)))
