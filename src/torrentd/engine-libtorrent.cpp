@@ -29,6 +29,7 @@
 
 #include "engine-base.h"
 #include "i18n.h"
+#include "listen.h"
 #include "metainfo.h"
 
 #include <algorithm>
@@ -44,18 +45,14 @@
 #include <thread>
 #include <vector>
 
-#include <arpa/inet.h>
 #include <glib-unix.h>
-#include <ifaddrs.h>
-#include <net/if.h>
-#include <netinet/in.h>
 #include <sys/eventfd.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <libtorrent/add_torrent_params.hpp>
 #include <libtorrent/alert_types.hpp>
+#include <libtorrent/announce_entry.hpp>
 #include <libtorrent/ip_filter.hpp>
 #include <libtorrent/magnet_uri.hpp>
 #include <libtorrent/peer_info.hpp>
@@ -232,98 +229,13 @@ clampLimit(guint64 bytes)
     return static_cast<int>(std::min<guint64>(bytes, INT_MAX));
 }
 
-/* The addresses that "all" stands for.  They are named to libtorrent one by one,
- * since it keeps DHT from addresses that it finds for itself on a network
- * without a default route: a storage network has none. */
-std::vector<std::string>
-hostAddresses()
-{
-    std::vector<std::string> out;
-    struct ifaddrs *list;
-
-    if (getifaddrs(&list) < 0)
-        return {"0.0.0.0"};
-    for (auto const *i = list; i; i = i->ifa_next) {
-        char text[INET6_ADDRSTRLEN];
-        void const *raw = nullptr;
-
-        if (!i->ifa_addr || !(i->ifa_flags & IFF_UP))
-            continue;
-        if (i->ifa_addr->sa_family == AF_INET)
-            raw = &reinterpret_cast<sockaddr_in const *>(i->ifa_addr)->sin_addr;
-        else if (i->ifa_addr->sa_family == AF_INET6)
-            raw = &reinterpret_cast<sockaddr_in6 const *>(i->ifa_addr)->sin6_addr;
-        /* link-local ones mean nothing without an interface, and every
-         * interface that has one and no other has no peers we could name */
-        if (!raw || (i->ifa_addr->sa_family == AF_INET6 &&
-                     IN6_IS_ADDR_LINKLOCAL(static_cast<in6_addr const *>(raw))))
-            continue;
-        if (inet_ntop(i->ifa_addr->sa_family, raw, text, sizeof(text)))
-            out.emplace_back(text);
-    }
-    freeifaddrs(list);
-    std::sort(out.begin(), out.end());
-    out.erase(std::unique(out.begin(), out.end()), out.end());
-    return out;
-}
-
-std::vector<std::string>
+/* The addresses to listen on; @where: one, or empty for all. */
+GStrv
 listenAddresses(std::string const &where)
 {
-    return where.empty() ? hostAddresses() : std::vector<std::string>{where};
-}
-
-std::string
-listenInterfaces(std::vector<std::string> const &addresses, guint16 port)
-{
-    std::string out;
-
-    for (auto const &a : addresses) {
-        if (!out.empty())
-            out += ",";
-        out += (a.find(':') == std::string::npos ? a : "[" + a + "]") + ":" + std::to_string(port);
-    }
-    return out;
-}
-
-/* 0, or why nobody can listen there: what libtorrent would tell much later. */
-int
-probe(std::string const &address, guint16 port, int type)
-{
-    g_autoptr(GSocketAddress) where = g_inet_socket_address_new_from_string(address.c_str(), port);
-    sockaddr_storage native;
-    int const one = 1;
-    int fd, err = 0;
-
-    if (!where || !g_socket_address_to_native(where, &native, sizeof(native), nullptr))
-        return EINVAL;
-    fd = socket(native.ss_family, type | SOCK_CLOEXEC, 0);
-    if (fd < 0)
-        return errno;
-    if (native.ss_family == AF_INET6)
-        setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof(one));
-    if (type == SOCK_STREAM)
-        setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
-    if (bind(fd, reinterpret_cast<sockaddr *>(&native),
-             static_cast<socklen_t>(g_socket_address_get_native_size(where))) < 0 ||
-        (type == SOCK_STREAM && ::listen(fd, 1) < 0))
-        err = errno;
-    close(fd);
-    return err;
-}
-
-int
-probe(std::vector<std::string> const &addresses, guint16 port)
-{
-    for (auto const &address : addresses) {
-        for (int type : {SOCK_STREAM, SOCK_DGRAM}) {
-            int const err = probe(address, port, type);
-
-            if (err)
-                return err;
-        }
-    }
-    return 0;
+    if (where.empty())
+        return virTorrentListenAddresses();
+    return g_strsplit(where.c_str(), ",", 1);
 }
 
 /* What makes a client for home lines one for a data centre; only what differs
@@ -365,6 +277,10 @@ setLan(lt::settings_pack &p)
      * applySettings on peer classes). */
     p.set_int(sp::unchoke_slots_limit, -1);
     p.set_int(sp::connections_limit, 1000);
+
+    /* Limits are dealt out once a tick: at 500 ms a connection with a short
+     * queue reached half of them. */
+    p.set_int(sp::tick_interval, 100);
 
     /* Several hosts behind one address (containers, tests), quick first
      * connections, quick return of a host that was restarted. */
@@ -513,7 +429,7 @@ struct _VirTorrentEngine : std::enable_shared_from_this<_VirTorrentEngine> {
     bool start(VirTorrentEngineSettings const &s, GError **error);
     void stop();
     bool listenOn(VirTorrentEngineSettings const &s, GError **error);
-    int listenOn(std::vector<std::string> const &addresses, guint16 wanted);
+    int listenOn(char const *const *addresses, guint16 wanted);
     void followAddresses();
     void apply(VirTorrentEngineSettings const &s);
     void onAlerts();
@@ -533,6 +449,8 @@ struct _VirTorrentEngine : std::enable_shared_from_this<_VirTorrentEngine> {
     void onError(lt::torrent_handle const &handle, lt::error_code const &ec, char const *file);
     bool learnMetainfo(Torrent &t);
     void announce(Torrent &t, gint64 now);
+    void discover(Torrent &t);
+    std::vector<std::string> trackersOf(Torrent const &t) const;
     void prioritize();
 };
 
@@ -638,18 +556,23 @@ Engine::stop()
 
 /* Tells the session to listen; 0 or why not. */
 int
-Engine::listenOn(std::vector<std::string> const &addresses, guint16 wanted)
+Engine::listenOn(char const *const *addresses, guint16 wanted)
 {
+    g_autofree char *interfaces = virTorrentListenFormat(addresses, wanted);
     lt::settings_pack p;
-    int const err = probe(addresses, wanted);
+    int const err = virTorrentListenProbe(addresses, wanted);
 
     if (err)
         return err;
     p.set_int(lt::settings_pack::max_retry_port_bind, 0);
-    p.set_str(lt::settings_pack::listen_interfaces, listenInterfaces(addresses, wanted));
+    p.set_str(lt::settings_pack::listen_interfaces, interfaces);
     session->apply_settings(p);
     /* asks the network thread, after the above */
-    return session->listen_port() == wanted ? 0 : EADDRINUSE;
+    if (session->listen_port() != wanted)
+        return EADDRINUSE;
+    port = wanted;
+    listening = interfaces;
+    return 0;
 }
 
 /* Listens where @s says; what was listened on before is given up. */
@@ -659,7 +582,7 @@ Engine::listenOn(VirTorrentEngineSettings const &s, GError **error)
     guint16 const first = s.listen_port ? s.listen_port : VIR_TORRENT_DEFAULT_PORT;
     guint const tries = s.listen_port ? 1 : 1000;
     std::string const where = s.listen_address ? s.listen_address : "";
-    auto const addresses = listenAddresses(where);
+    g_auto(GStrv) addresses = listenAddresses(where);
     lt::settings_pack p;
     int err = 0;
 
@@ -672,9 +595,7 @@ Engine::listenOn(VirTorrentEngineSettings const &s, GError **error)
         if (err == EADDRINUSE && i == 0 && reaper.wait())
             err = listenOn(addresses, first);
         if (err == 0) {
-            port = static_cast<guint16>(first + i);
             listen = where;
-            listening = listenInterfaces(addresses, port);
             bootstrap_at = 0;
             bootstrap_pause = G_USEC_PER_SEC;
             return true;
@@ -693,7 +614,8 @@ Engine::listenOn(VirTorrentEngineSettings const &s, GError **error)
 void
 Engine::followAddresses()
 {
-    std::string const now = listenInterfaces(listenAddresses(listen), port);
+    g_auto(GStrv) addresses = listenAddresses(listen);
+    g_autofree char *now = virTorrentListenFormat(addresses, port);
     lt::settings_pack p;
 
     if (now == listening)
@@ -747,6 +669,37 @@ Engine::find(lt::torrent_handle const &handle)
     return it == handles.end() ? nullptr : it->second;
 }
 
+/* Its own and the pool's. */
+std::vector<std::string>
+Engine::trackersOf(Torrent const &t) const
+{
+    std::vector<std::string> out(trackers);
+
+    for (auto const &url : t.trackers) {
+        if (std::find(out.begin(), out.end(), url) == out.end())
+            out.push_back(url);
+    }
+    return out;
+}
+
+/* Trackers and PEX of a torrent that is there already. */
+void
+Engine::discover(Torrent &t)
+{
+    std::vector<lt::announce_entry> entries;
+
+    if (!t.handle.is_valid())
+        return;
+    for (auto const &url : trackersOf(t))
+        entries.emplace_back(url);
+    t.handle.replace_trackers(entries);
+    if (pex)
+        t.handle.unset_flags(lt::torrent_flags::disable_pex);
+    else
+        t.handle.set_flags(lt::torrent_flags::disable_pex);
+    t.announce_at = 0;
+}
+
 /* Hands @t to the session. */
 void
 Engine::start(Torrent &t, lt::add_torrent_params params)
@@ -768,8 +721,7 @@ Engine::start(Torrent &t, lt::add_torrent_params params)
     }
     params.name = t.file;
     params.dht_nodes.clear();       /* the pool says whom to bootstrap from */
-    params.trackers.assign(t.trackers.begin(), t.trackers.end());
-    params.trackers.insert(params.trackers.end(), trackers.begin(), trackers.end());
+    params.trackers = trackersOf(t);
     params.tracker_tiers.clear();
     for (auto const &peer : t.peers)
         params.peers.push_back(peer);
@@ -1171,13 +1123,23 @@ virTorrentEngineReconfigure(VirTorrentEngine *e,
         std::string const where = s->listen_address ? s->listen_address : "";
         lt::settings_pack p;
 
+        std::string const old = e->listen;
+        guint16 const old_port = e->port;
+
         /* "any port" is content with the one there is */
         if ((where != e->listen || (s->listen_port && s->listen_port != e->port) || !e->port) &&
-            !e->listenOn(*s, error))
+            !e->listenOn(*s, error)) {
+            g_auto(GStrv) back = listenAddresses(old);
+
+            if (old_port)
+                e->listenOn(back, old_port);
             return FALSE;
+        }
         e->apply(*s);
         setFrom(p, *s);
         e->session->apply_settings(p);
+        for (auto &it : e->torrents)
+            e->discover(*it.second);
         return TRUE;
     });
 }
