@@ -107,6 +107,11 @@ testPublishRefused(Daemon *d, gconstpointer unused G_GNUC_UNUSED)
     assertPoolError(err, NOT_STANDALONE);
     g_assert_nonnull(strstr(err->message, "/etc/passwd"));
     g_clear_error(&err);
+    makeFile(d->a, "raw", 1000, 1, 0444);
+    g_assert_false(virTorrentPoolPublish(pool, "raw", "qcow2", 0, &err));
+    assertPoolError(err, FAILED);
+    g_assert_nonnull(strstr(err->message, "qcow2"));
+    g_clear_error(&err);
     g_assert_false(virTorrentPoolPublish(pool, "nothing", NULL, 0, &err));
     assertPoolError(err, NO_VOLUME);
     g_clear_error(&err);
@@ -215,61 +220,6 @@ testFetchRefused(Daemon *d, gconstpointer unused G_GNUC_UNUSED)
     g_assert_cmpuint(list->len, ==, 0);
 }
 
-/* A hostile master that leads to a file of the host is not adopted. */
-static void
-testFetchNotStandalone(Daemon *d, gconstpointer unused G_GNUC_UNUSED)
-{
-    VirTorrentPool *b = daemonOpen(d, UUID_B, d->b);
-    VirImageOverlayOptions overlay = {
-        .capacity = 1 << 20, .backing_file = "/etc/passwd", .backing_format = "raw",
-        .mode = 0444, .uid = -1, .gid = -1,
-    };
-    g_autoptr(VirTorrentVolumeInfo) info = NULL;
-    g_autofree char *evil = g_build_filename(d->dir, "evil", NULL);
-    g_autoptr(GBytes) metainfo = NULL;
-    VirTorrentPool *a;
-    g_autofree char *magnet = NULL;
-    g_autofree char *good = g_build_filename(d->a, "evil", NULL);
-    g_autofree char *stamp = g_build_filename(d->a, ".torrentpool/resume/evil.stat", NULL);
-    int dirfd = open(d->dir, O_RDONLY | O_DIRECTORY);
-
-    g_assert_true(virImageOverlayCreate(dirfd, "evil", &overlay, NULL));
-    close(dirfd);
-    /* Nobody's own daemon publishes such a thing: its metainfo is made by hand. */
-    g_assert_cmpint(rename(evil, good), ==, 0);
-    {
-        int fd = open(good, O_RDONLY);
-        g_autofree char *meta = g_build_filename(d->a, ".torrentpool", NULL);
-        g_autofree char *dir = g_build_filename(meta, "meta", NULL);
-        g_autofree char *partial = g_build_filename(meta, "partial", NULL);
-        g_autofree char *resume = g_build_filename(meta, "resume", NULL);
-        g_autofree char *file = g_build_filename(dir, "evil.torrent", NULL);
-        g_autoptr(VirTorrentStore) store = NULL;
-        g_autoptr(GBytes) content = NULL;
-        struct stat st;
-        extern GBytes *hashNow(int fd, const char *name);
-
-        g_assert_cmpint(fstat(fd, &st), ==, 0);
-        metainfo = hashNow(fd, "evil");
-        close(fd);
-        g_assert_cmpint(g_mkdir_with_parents(dir, 0700) | g_mkdir(partial, 0700) |
-                        g_mkdir(resume, 0700), ==, 0);
-        store = virTorrentStoreOpen(d->a, NULL);
-        content = virTorrentStampMake(&st);
-        virTorrentStoreSave(store, VIR_TORRENT_STORE_METAINFO, "evil", metainfo, NULL, NULL, NULL);
-        virTorrentStoreSave(store, VIR_TORRENT_STORE_STAT, "evil", content, NULL, NULL, NULL);
-    }
-    a = daemonOpen(d, UUID_A, d->a);
-    waitState(a, "evil", "seeding");
-    info = virTorrentPoolGetVolume(a, "evil", NULL);
-    g_assert_true(virTorrentPoolFetchMagnet(b, "evil", info->magnet, NULL, 0, NULL));
-    waitState(b, "evil", "failed");
-    virTorrentVolumeInfoFree(info);
-    info = virTorrentPoolGetVolume(b, "evil", NULL);
-    g_assert_nonnull(strstr(info->error, "/etc/passwd"));
-    g_assert_false(exists(d->b, "evil"));
-}
-
 typedef struct {
     GMainLoop *loop;
     GBytes *metainfo;
@@ -286,18 +236,91 @@ hashNowDone(VirTorrentHash *hash, GBytes *metainfo, const GError *error, gpointe
     g_main_loop_quit(now->loop);
 }
 
-GBytes *hashNow(int fd, const char *name);
-
-GBytes *
-hashNow(int fd, const char *name)
+static GBytes *
+hashNow(int fd, const char *name, const char *format)
 {
     HashNow now = { g_main_loop_new(NULL, FALSE), NULL };
-    VirTorrentHash *hash = virTorrentHashStart(fd, name, NULL, 0, 1, hashNowDone, &now, NULL);
+    VirTorrentHash *hash = virTorrentHashStart(fd, name, format, 0, 1, hashNowDone, &now, NULL);
 
     g_main_loop_run(now.loop);
     virTorrentHashFree(hash);
     g_main_loop_unref(now.loop);
     return now.metainfo;
+}
+
+/* Makes @name in d->a a master behind the daemon's back, as somebody hostile
+ * would: nobody's own daemon publishes such a thing.  Returns its magnet. */
+static char *
+plant(Daemon *d, const char *name, const char *format)
+{
+    static const char *const dirs[] = { "meta", "partial", "resume" };
+    g_autofree char *path = g_build_filename(d->a, name, NULL);
+    g_autoptr(VirTorrentVolumeInfo) info = NULL;
+    g_autoptr(GBytes) metainfo = NULL;
+    g_autoptr(GBytes) stamp = NULL;
+    VirTorrentStore *store;
+    VirTorrentPool *a;
+    struct stat st;
+    gsize i;
+    int fd = open(path, O_RDONLY);
+
+    g_assert_cmpint(fstat(fd, &st), ==, 0);
+    metainfo = hashNow(fd, name, format);
+    close(fd);
+    for (i = 0; i < G_N_ELEMENTS(dirs); i++) {
+        g_autofree char *dir = g_build_filename(d->a, ".torrentpool", dirs[i], NULL);
+
+        g_assert_cmpint(g_mkdir_with_parents(dir, 0755), ==, 0);
+    }
+    store = virTorrentStoreOpen(d->a, NULL);
+    stamp = virTorrentStampMake(&st);
+    virTorrentStoreSave(store, VIR_TORRENT_STORE_METAINFO, name, metainfo, NULL, NULL, NULL);
+    virTorrentStoreSave(store, VIR_TORRENT_STORE_STAT, name, stamp, NULL, NULL, NULL);
+    virTorrentStoreFree(store);
+    a = daemonOpen(d, UUID_A, d->a);
+    waitState(a, name, "seeding");
+    info = virTorrentPoolGetVolume(a, name, NULL);
+    return g_steal_pointer(&info->magnet);
+}
+
+/* A hostile master that leads to a file of the host is not adopted. */
+static void
+testFetchNotStandalone(Daemon *d, gconstpointer unused G_GNUC_UNUSED)
+{
+    VirImageOverlayOptions overlay = {
+        .capacity = 1 << 20, .backing_file = "/etc/passwd", .backing_format = "raw",
+        .mode = 0444, .uid = -1, .gid = -1,
+    };
+    VirTorrentPool *b = daemonOpen(d, UUID_B, d->b);
+    g_autoptr(VirTorrentVolumeInfo) info = NULL;
+    g_autofree char *magnet = NULL;
+    int dirfd = open(d->a, O_RDONLY | O_DIRECTORY);
+
+    g_assert_true(virImageOverlayCreate(dirfd, "evil", &overlay, NULL));
+    close(dirfd);
+    magnet = plant(d, "evil", "raw");
+    g_assert_true(virTorrentPoolFetchMagnet(b, "evil", magnet, NULL, 0, NULL));
+    waitState(b, "evil", "failed");
+    info = virTorrentPoolGetVolume(b, "evil", NULL);
+    g_assert_nonnull(strstr(info->error, "/etc/passwd"));
+    g_assert_false(exists(d->b, "evil"));
+}
+
+/* One that is not what it says it is. */
+static void
+testFetchOtherFormat(Daemon *d, gconstpointer unused G_GNUC_UNUSED)
+{
+    VirTorrentPool *b = daemonOpen(d, UUID_B, d->b);
+    g_autoptr(VirTorrentVolumeInfo) info = NULL;
+    g_autofree char *magnet = NULL;
+
+    makeFile(d->a, "m", 100000, 1, 0444);
+    magnet = plant(d, "m", "qcow2");
+    g_assert_true(virTorrentPoolFetchMagnet(b, "m", magnet, NULL, 0, NULL));
+    waitState(b, "m", "failed");
+    info = virTorrentPoolGetVolume(b, "m", NULL);
+    g_assert_nonnull(strstr(info->error, "qcow2"));
+    g_assert_false(exists(d->b, "m"));
 }
 
 /* Failing, then going on: what is there is not thrown away. */
@@ -606,6 +629,7 @@ main(int argc, char **argv)
     ADD("fetch-metainfo", testFetchMetainfo);
     ADD("fetch-refused", testFetchRefused);
     ADD("fetch-not-standalone", testFetchNotStandalone);
+    ADD("fetch-other-format", testFetchOtherFormat);
     ADD("fetch-no-space-then-again", testFetchNoSpace);
     ADD("adopt-name-taken", testAdoptNameTaken);
     ADD("relocate-fails", testRelocateFails);

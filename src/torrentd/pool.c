@@ -491,7 +491,7 @@ virTorrentPoolPublish(VirTorrentPool *pool,
     fd = virTorrentPoolOpenMaster(pool, name, &st, error);
     if (fd < 0)
         return FALSE;
-    image = virTorrentProbeStandalone(fd, name, &err);
+    image = virTorrentProbeMaster(fd, name, format, &err);
     close(fd);
     if (!image)
         return virTorrentPoolTranslate(error, err);

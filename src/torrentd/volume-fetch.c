@@ -97,20 +97,6 @@ virTorrentAdoptionFree(gpointer opaque)
     g_free(adoption);
 }
 
-/* Whether content that looks like @probed may be called @declared.  Anything
- * may be used as raw, and formats that are not probed for look raw. */
-static gboolean
-virTorrentFormatPlausible(const char *declared, const char *probed)
-{
-    static const char *const known[] = {
-        "qcow2", "qcow", "qed", "vpc", "vmdk", "vhdx", "vdi", NULL
-    };
-
-    if (!declared || strcmp(declared, probed) == 0 || strcmp(declared, "raw") == 0)
-        return TRUE;
-    return strcmp(probed, "raw") == 0 && !g_strv_contains(known, declared);
-}
-
 /* In a thread of its own: nothing but @adoption is touched. */
 static void
 virTorrentAdoptionRun(GTask *task,
@@ -126,13 +112,9 @@ virTorrentAdoptionRun(GTask *task,
     if (adoption->partialfd < 0 || fsync(adoption->partialfd) < 0) {
         g_set_error(&err, G_FILE_ERROR, g_file_error_from_errno(errno),
                     _("cannot write '%s' to the disk: %s"), adoption->name, g_strerror(errno));
-    } else if ((image = virTorrentProbeStandalone(adoption->partialfd, adoption->name, &err)) &&
-               !virTorrentFormatPlausible(adoption->format, image->format)) {
-        virTorrentPoolRefuse(&err, VIR_TORRENT_POOL_ERROR_FAILED,
-                             _("'%s' is said to be a %s image, but its content is %s"),
-                             adoption->name, adoption->format, image->format);
-    } else if (image && virTorrentMonitorAdopt(adoption->monitor, adoption->target,
-                                               adoption->name, &err) &&
+    } else if ((image = virTorrentProbeMaster(adoption->partialfd, adoption->name,
+                                              adoption->format, &err)) &&
+               virTorrentMonitorAdopt(adoption->monitor, adoption->target, adoption->name, &err) &&
                fstatat(adoption->targetfd, adoption->name, &adoption->st,
                        AT_SYMLINK_NOFOLLOW) < 0) {
         g_set_error(&err, G_FILE_ERROR, g_file_error_from_errno(errno),

@@ -92,8 +92,22 @@ virTorrentPoolOpenMaster(VirTorrentPool *pool, const char *name, struct stat *st
     return -1;
 }
 
+/* Whether content that looks like @probed may be called @declared.  Anything
+ * may be used as raw, and formats that are not probed for look raw. */
+static gboolean
+virTorrentFormatPlausible(const char *declared, const char *probed)
+{
+    static const char *const known[] = {
+        "qcow2", "qcow", "qed", "vpc", "vmdk", "vhdx", "vdi", NULL
+    };
+
+    if (!declared || strcmp(declared, probed) == 0 || strcmp(declared, "raw") == 0)
+        return TRUE;
+    return strcmp(probed, "raw") == 0 && !g_strv_contains(known, declared);
+}
+
 VirImageInfo *
-virTorrentProbeStandalone(int fd, const char *name, GError **error)
+virTorrentProbeMaster(int fd, const char *name, const char *format, GError **error)
 {
     g_autoptr(VirImageInfo) image = virImageProbe(fd, error);
 
@@ -105,6 +119,12 @@ virTorrentProbeStandalone(int fd, const char *name, GError **error)
                                "a master must stand alone (qemu-img convert makes it so)"),
                              name, image->format,
                              image->backing_file ? image->backing_file : _("external data"));
+        return NULL;
+    }
+    if (!virTorrentFormatPlausible(format, image->format)) {
+        virTorrentPoolRefuse(error, VIR_TORRENT_POOL_ERROR_FAILED,
+                             _("'%s' is said to be a %s image, but its content is %s"),
+                             name, format, image->format);
         return NULL;
     }
     return g_steal_pointer(&image);

@@ -127,7 +127,10 @@ int virTorrentPoolOpenMaster(VirTorrentPool *pool, const char *name, struct stat
                              GError **error);
 /* Sets @error for an open() of @name that failed with @errnum; -1. */
 int virTorrentPoolOpenFailed(VirTorrentPool *pool, const char *name, int errnum, GError **error);
-VirImageInfo *virTorrentProbeStandalone(int fd, const char *name, GError **error);
+/* NULL with @error set where it leads to another file, or is not of the @format
+ * (or NULL) that it is said to be.  Any thread. */
+VirImageInfo *virTorrentProbeMaster(int fd, const char *name, const char *format,
+                                    GError **error);
 
 void virTorrentVolumeCancelHash(VirTorrentVolume *vol);
 /* Adds the file at the final path to the engine. */
