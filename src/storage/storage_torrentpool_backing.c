@@ -163,7 +163,7 @@ virStorageTorrentPoolBackingFetched(virStoragePoolDef *def,
 {
     char uuid[VIR_UUID_STRING_BUFLEN];
     g_autoptr(virStorageTorrentVolume) fetched = NULL;
-    int told = VIR_STORAGE_FILE_NONE;
+    const char *told = NULL;
     g_autoptr(GError) err = NULL;
 
     if (virStorageTorrentPoolStateOpenReport(def, uuid) < 0)
@@ -187,12 +187,12 @@ virStorageTorrentPoolBackingFetched(virStoragePoolDef *def,
     }
 
     if (vol->target.backingStore)
-        told = vol->target.backingStore->format;
+        told = virStorageTorrentPoolVolFormatHint(vol->target.backingStore->format);
 
     if (fetched->format)
         backing->format = g_strdup(fetched->format);
-    else if (told > VIR_STORAGE_FILE_RAW)
-        backing->format = g_strdup(virStorageFileFormatTypeToString(told));
+    else if (told)
+        backing->format = g_strdup(told);
     else if (g_str_has_suffix(name, ".qcow2"))
         backing->format = g_strdup("qcow2");
     else
@@ -358,7 +358,7 @@ virStorageTorrentPoolMagnetFetch(virStoragePoolDef *def,
                                  bool *started)
 {
     g_autofree char *key = virStorageTorrentPoolMagnetKey(magnet);
-    int told = vol->target.backingStore->format;
+    const char *told = virStorageTorrentPoolVolFormatHint(vol->target.backingStore->format);
     char uuid[VIR_UUID_STRING_BUFLEN];
     g_autoptr(GPtrArray) vols = NULL;
     g_autofree char *name = NULL;
@@ -386,10 +386,7 @@ virStorageTorrentPoolMagnetFetch(virStoragePoolDef *def,
 
     name = virStorageTorrentPoolMagnetName(def, magnet, key, vols);
 
-    if (!virStorageTorrentClientFetchMagnet(uuid, name, magnet,
-                                            told > VIR_STORAGE_FILE_RAW ?
-                                            virStorageFileFormatTypeToString(told) : NULL,
-                                            0, &err))
+    if (!virStorageTorrentClientFetchMagnet(uuid, name, magnet, told, 0, &err))
         goto error;
 
     *started = true;

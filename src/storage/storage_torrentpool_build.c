@@ -35,6 +35,7 @@
 #include "storage_torrentpool_file.h"
 #include "storage_torrentpool_master.h"
 #include "storage_torrentpool_state.h"
+#include "storage_torrentpool_vol.h"
 #include "storage_util.h"
 #include "viralloc.h"
 #include "virerror.h"
@@ -54,16 +55,12 @@ static int
 virStorageTorrentPoolBuildFetch(virStoragePoolDef *def,
                                 virStorageVolDef *vol)
 {
+    const char *format = virStorageTorrentPoolVolFormatHint(vol->target.format);
     char uuid[VIR_UUID_STRING_BUFLEN];
-    const char *format = NULL;
     g_autoptr(GError) err = NULL;
 
     if (virStorageTorrentPoolStateOpenReport(def, uuid) < 0)
         return -1;
-
-    /* raw may also mean that the XML does not tell */
-    if (vol->target.format > VIR_STORAGE_FILE_RAW)
-        format = virStorageFileFormatTypeToString(vol->target.format);
 
     if (!virStorageTorrentClientFetchMagnet(uuid, vol->name, vol->torrent->magnet,
                                             format, vol->target.capacity, &err)) {

@@ -36,6 +36,19 @@ virStorageTorrentPoolVolNew(virStoragePoolDef *def,
 }
 
 
+const char *
+virStorageTorrentPoolVolFormatHint(int format)
+{
+    if (format <= VIR_STORAGE_FILE_RAW)
+        return NULL;
+
+    if (format == VIR_STORAGE_FILE_ISO)
+        return "raw";
+
+    return virStorageFileFormatTypeToString(format);
+}
+
+
 void
 virStorageTorrentPoolVolSetTorrent(virStorageVolDef *vol,
                                    const virStorageTorrentVolume *known)

@@ -14,6 +14,11 @@ virStorageVolDef *
 virStorageTorrentPoolVolNew(virStoragePoolDef *def,
                             const char *name);
 
+/* What virttorrentd and QEMU call the format that the XML of a volume gives;
+ * NULL where it gives raw, which may also mean that it gives none */
+const char *
+virStorageTorrentPoolVolFormatHint(int format);
+
 /* What virttorrentd knows of the volume, NULL: nothing */
 void
 virStorageTorrentPoolVolSetTorrent(virStorageVolDef *vol,
