@@ -458,11 +458,21 @@ testRemove(Daemon *d, gconstpointer unused G_GNUC_UNUSED)
     VirTorrentPool *b = daemonOpen(d, UUID_B, d->b);
     g_autofree char *magnet = publish(d, a, d->a, "m", 1);
     g_autofree char *other = publish(d, a, d->a, "n", 2);
+    g_autofree char *final = g_build_filename(d->b, "m", NULL);
     GError *err = NULL;
 
     g_assert_false(virTorrentPoolRemove(b, "m", &err));
     assertPoolError(err, NO_VOLUME);
     g_clear_error(&err);
+    g_assert_true(virTorrentPoolFetchMagnet(b, "m", magnet, NULL, 0, NULL));
+    waitState(b, "m", "seeding");
+    g_assert_true(exists(d->b, ".torrentpool/partial/m"));
+    g_assert_true(virTorrentPoolRemove(b, "m", &err));
+    g_assert_no_error(err);
+    g_assert_false(exists(d->b, ".torrentpool/partial/m"));
+    g_assert_true(exists(d->b, "m"));        /* the caller unlinks it */
+    unlinkat(AT_FDCWD, final, 0);
+    /* while it is fetched */
     g_assert_true(virTorrentPoolFetchMagnet(b, "m", magnet, NULL, 0, NULL));
     g_assert_true(virTorrentPoolRemove(b, "m", &err));
     g_assert_no_error(err);
