@@ -30,27 +30,8 @@ void
 virStorageTorrentVolumeFree(virStorageTorrentVolume *vol);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(virStorageTorrentVolume, virStorageTorrentVolumeFree);
 
-/* A volume entered @state. @uuid and @name are NULL when the connection was
- * lost, so that anything may have happened. Called in a thread of GDBus that
- * must not be held up. */
-typedef void
-(*virStorageTorrentClientEvent)(const char *uuid,
-                                const char *name,
-                                const char *state);
-
-void
-virStorageTorrentClientSetEvent(virStorageTorrentClientEvent event);
-
 /* All of these return false with @error set on failure. None of them waits
  * for longer than a few seconds. */
-
-bool
-virStorageTorrentClientConnect(bool insist,
-                               unsigned int *serial,
-                               GError **error);
-
-bool
-virStorageTorrentClientPing(void);
 
 bool
 virStorageTorrentClientOpenPool(const char *uuid,

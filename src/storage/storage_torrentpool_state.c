@@ -28,6 +28,7 @@
 #include "datatypes.h"
 #include "driver.h"
 #include "storage_torrentpool_client.h"
+#include "storage_torrentpool_conn.h"
 #include "storage_torrentpool_def.h"
 #include "storage_torrentpool_state.h"
 #include "viralloc.h"
@@ -50,7 +51,7 @@ VIR_LOG_INIT("storage.storage_torrentpool_state");
 /* Bursts of events make one refresh. */
 #define REFRESH_TICK_US (G_USEC_PER_SEC / 2)
 #define REFRESH_MAX_DELAY_US (16 * G_USEC_PER_SEC)
-#define REFRESH_MAX_TRIES 60
+#define REFRESH_MAX_TRIES 240
 
 #define HELD_ALONE -1
 
@@ -338,7 +339,7 @@ virStorageTorrentPoolStateQueue(const char *uuid,
 }
 
 
-/* Runs in a thread of GDBus, see virStorageTorrentClientEvent. */
+/* Runs in a thread of GDBus, see virStorageTorrentConnEvent. */
 static void
 virStorageTorrentPoolStateEvent(const char *uuid,
                                 const char *name,
@@ -378,12 +379,15 @@ virStorageTorrentPoolStateAwait(virStoragePoolDef *def)
  * lets connections in, but cannot send an event; its capabilities are the last
  * thing that it sets up. */
 static bool
-virStorageTorrentPoolStateIsDriverReady(virConnectPtr conn)
+virStorageTorrentPoolStateIsDriverReady(void)
 {
     static bool ready;
+    g_autoptr(virConnect) conn = NULL;
     g_autofree char *caps = NULL;
 
-    if (!ready && (caps = virConnectGetStoragePoolCapabilities(conn, 0)))
+    if (!ready &&
+        (conn = virGetConnectStorage()) &&
+        (caps = virConnectGetStoragePoolCapabilities(conn, 0)))
         ready = !!strstr(caps, "<pool type='torrentpool' supported='yes'>");
 
     return ready;
@@ -399,11 +403,10 @@ virStorageTorrentPoolStateRefresh(const char *uuid,
     g_autoptr(virStoragePool) pool = NULL;
 
     /* what was listed when it went away is better than what is on disk */
-    if (pending->lost && !virStorageTorrentClientPing())
+    if (pending->lost && !virStorageTorrentConnPing())
         return -1;
 
-    if (!(conn = virGetConnectStorage()) ||
-        !virStorageTorrentPoolStateIsDriverReady(conn))
+    if (!(conn = virGetConnectStorage()))
         return -1;
 
     if (!(pool = virStoragePoolLookupByUUIDString(conn, uuid)))
@@ -449,6 +452,9 @@ static void
 virStorageTorrentPoolStateRefreshDue(void)
 {
     virStorageTorrentPoolPending pending = { 0 };
+
+    if (!virStorageTorrentPoolStateIsDriverReady())
+        return;
 
     while (true) {
         g_autofree char *uuid = NULL;
@@ -504,8 +510,6 @@ virStorageTorrentPoolRefreshOnceInit(void)
         return -1;
     }
 
-    virStorageTorrentClientSetEvent(virStorageTorrentPoolStateEvent);
-
     return 0;
 }
 
@@ -539,9 +543,9 @@ virStorageTorrentPoolStateOpen(virStoragePoolDef *def,
 
     /* if it answers, it is asked again from now on */
     if (insist)
-        virStorageTorrentClientPing();
+        virStorageTorrentConnPing();
 
-    if (!virStorageTorrentClientConnect(insist, &serial, error))
+    if (!virStorageTorrentConnConnect(insist, &serial, error))
         return false;
 
     VIR_WITH_MUTEX_LOCK_GUARD(&stateLock) {
@@ -617,6 +621,8 @@ virStorageTorrentPoolStateInit(void)
     statePools = virHashNew(virStorageTorrentPoolStateFree);
     statePending = virHashNew(g_free);
     stateHeld = virHashNew(NULL);
+
+    virStorageTorrentConnSetEvent(virStorageTorrentPoolStateEvent);
 
     return 0;
 }

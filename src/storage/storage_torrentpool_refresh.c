@@ -1,0 +1,354 @@
+/*
+ * storage_torrentpool_refresh.c: lists the volumes of a torrent pool
+ *
+ * SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * A refresh reads the directory and asks virttorrentd what it knows. It also
+ * takes what was put there for it: a file that nobody may write to is published,
+ * and a .torrent file is given to virttorrentd and removed.
+ *
+ * It never waits for a network, and neither a file that cannot be read nor a
+ * virttorrentd that does not answer makes it fail.
+ */
+
+#include <config.h>
+
+#include <fcntl.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include "storage_torrentpool_client.h"
+#include "storage_torrentpool_file.h"
+#include "storage_torrentpool_refresh.h"
+#include "storage_torrentpool_state.h"
+#include "storage_torrentpool_vol.h"
+#include "storage_util.h"
+#include "viralloc.h"
+#include "virerror.h"
+#include "virfile.h"
+#include "virhash.h"
+#include "virlog.h"
+#include "virstring.h"
+#include "virutil.h"
+#include "viruuid.h"
+
+#define VIR_FROM_THIS VIR_FROM_STORAGE
+
+VIR_LOG_INIT("storage.storage_torrentpool_refresh");
+
+#define METAINFO_SUFFIX ".torrent"
+#define METAINFO_MAX (64 * 1024 * 1024)
+
+
+/* Publishes a master that virttorrentd does not know yet. Returns what it knows
+ * of it then, or NULL. */
+static virStorageTorrentVolume *
+virStorageTorrentPoolRefreshPublish(virStoragePoolDef *def,
+                                    const char *name,
+                                    const char *path)
+{
+    char uuid[VIR_UUID_STRING_BUFLEN];
+    g_autoptr(VirImageInfo) info = NULL;
+    virStorageTorrentVolume *known = NULL;
+    g_autoptr(GError) err = NULL;
+    VIR_AUTOCLOSE fd = -1;
+
+    virUUIDFormat(def->uuid, uuid);
+
+    if ((fd = virStorageTorrentPoolFileOpen(path)) < 0 ||
+        !(info = virStorageTorrentPoolFileProbe(fd, path)))
+        return NULL;
+
+    /* a read-only overlay is no master */
+    if (!virImageIsStandalone(info) ||
+        virStorageTorrentPoolFileFreeze(fd, path) < 0)
+        return NULL;
+
+    if (!virStorageTorrentClientPublishVolume(uuid, name, info->format,
+                                              info->capacity, &err) ||
+        !virStorageTorrentClientGetVolume(uuid, name, &known, &err))
+        VIR_WARN("cannot publish '%s': %s", path, err->message);
+
+    return known;
+}
+
+
+/* Lists a file of the pool. One that cannot be read is not worth the pool. */
+static void
+virStorageTorrentPoolRefreshFile(virStoragePoolObj *pool,
+                                 const char *name,
+                                 const virStorageTorrentVolume *known,
+                                 bool online)
+{
+    virStoragePoolDef *def = virStoragePoolObjGetDef(pool);
+    g_autoptr(virStorageVolDef) vol = virStorageTorrentPoolVolNew(def, name);
+    g_autoptr(virStorageTorrentVolume) published = NULL;
+    g_autofree char *reason = NULL;
+    struct stat sb;
+
+    if (lstat(vol->target.path, &sb) < 0 || !S_ISREG(sb.st_mode))
+        return;
+
+    if (known) {
+        virStorageTorrentPoolFileReclaim(vol->target.path);
+    } else if (online && virStorageTorrentPoolFileIsMaster(vol->target.path)) {
+        published = virStorageTorrentPoolRefreshPublish(def, name, vol->target.path);
+        known = published;
+    }
+
+    if (virStorageBackendRefreshVolTargetUpdate(vol) < 0) {
+        VIR_WARN("ignoring '%s': %s", vol->target.path, virGetLastErrorMessage());
+        return;
+    }
+
+    virStorageTorrentPoolVolSetTorrent(vol, known);
+
+    if ((reason = virStorageTorrentPoolStateGetRefused(def, name, &sb)))
+        virStorageTorrentPoolVolSetRefused(vol, reason);
+
+    virStorageTorrentPoolVolAdd(pool, g_steal_pointer(&vol), known);
+}
+
+
+/* Whether the file may be metainfo that was not looked at yet; fills @data and
+ * @sb. While a volume is made and not uploaded into, it is all zero. */
+static bool
+virStorageTorrentPoolRefreshReadMetainfo(virStoragePoolDef *def,
+                                         const char *name,
+                                         const char *path,
+                                         struct stat *sb,
+                                         char **data)
+{
+    g_autofree char *reason = NULL;
+    VIR_AUTOCLOSE fd = -1;
+
+    if ((fd = open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC)) < 0 ||
+        fstat(fd, sb) < 0 || !S_ISREG(sb->st_mode) || sb->st_size == 0 ||
+        (reason = virStorageTorrentPoolStateGetRefused(def, name, sb)))
+        return false;
+
+    if (sb->st_size > METAINFO_MAX) {
+        VIR_WARN("'%s' is too large to be a .torrent file", path);
+        virStorageTorrentPoolStateAddRefused(def, name, sb,
+                                             _("too large to be a .torrent file"));
+        return false;
+    }
+
+    *data = g_malloc(sb->st_size);
+
+    return saferead(fd, *data, sb->st_size) == sb->st_size && **data != '\0';
+}
+
+
+/* Gives a .torrent file to virttorrentd. Returns whether it is gone. */
+static bool
+virStorageTorrentPoolRefreshTakeMetainfo(virStoragePoolDef *def,
+                                         const char *name)
+{
+    g_autofree char *path = g_strdup_printf("%s/%s", def->target.path, name);
+    char uuid[VIR_UUID_STRING_BUFLEN];
+    g_autofree char *data = NULL;
+    g_autofree char *volume = NULL;
+    g_autofree char *reason = NULL;
+    g_autoptr(GError) err = NULL;
+    struct stat sb;
+
+    if (!virStorageTorrentPoolRefreshReadMetainfo(def, name, path, &sb, &data))
+        return false;
+
+    virUUIDFormat(def->uuid, uuid);
+
+    if (virStorageTorrentClientFetchMetainfo(uuid, data, sb.st_size, &volume, &err)) {
+        VIR_INFO("'%s' is taken, volume '%s' is being fetched", path, volume);
+        if (unlink(path) == 0)
+            return true;
+
+        VIR_WARN("cannot remove '%s': %s", path, g_strerror(errno));
+        return false;
+    }
+
+    reason = virStorageTorrentClientErrorMessage(err);
+    VIR_WARN("'%s' is not taken: %s", path, reason);
+
+    if (virStorageTorrentClientIsRefusal(err))
+        virStorageTorrentPoolStateAddRefused(def, name, &sb, reason);
+
+    return false;
+}
+
+
+/* The names of what may be volumes, NULL on error */
+static GPtrArray *
+virStorageTorrentPoolRefreshReadDir(virStoragePoolDef *def)
+{
+    g_autoptr(GPtrArray) names = g_ptr_array_new_with_free_func(g_free);
+    g_autoptr(DIR) dir = NULL;
+    struct dirent *ent;
+    int rc;
+
+    if (virDirOpen(&dir, def->target.path) < 0)
+        return NULL;
+
+    while ((rc = virDirRead(dir, &ent, def->target.path)) > 0) {
+        if (ent->d_name[0] == '.')
+            continue;
+
+        if (virStringHasControlChars(ent->d_name)) {
+            VIR_WARN("Ignoring file '%s' with control characters under '%s'",
+                     ent->d_name, def->target.path);
+            continue;
+        }
+
+        g_ptr_array_add(names, g_strdup(ent->d_name));
+    }
+
+    if (rc < 0)
+        return NULL;
+
+    return g_steal_pointer(&names);
+}
+
+
+/* Gives .torrent files among @names to virttorrentd, and returns what it knows
+ * of the pool's volumes, by name; NULL with a warning where it does not answer. */
+static GHashTable *
+virStorageTorrentPoolRefreshAsk(virStoragePoolDef *def,
+                                GPtrArray *names)
+{
+    g_autoptr(GHashTable) known = NULL;
+    char uuid[VIR_UUID_STRING_BUFLEN];
+    g_autoptr(GPtrArray) vols = NULL;
+    g_autoptr(GError) err = NULL;
+    size_t i;
+
+    virUUIDFormat(def->uuid, uuid);
+
+    if (!virStorageTorrentPoolStateOpen(def, false, &err))
+        goto error;
+
+    for (i = names->len; i > 0; i--) {
+        const char *name = g_ptr_array_index(names, i - 1);
+
+        if (g_str_has_suffix(name, METAINFO_SUFFIX) &&
+            virStorageTorrentPoolRefreshTakeMetainfo(def, name))
+            g_ptr_array_remove_index(names, i - 1);
+    }
+
+    if (!virStorageTorrentClientListVolumes(uuid, &vols, &err)) {
+        /* somebody else may have closed it */
+        if (!virStorageTorrentClientIsUnknown(err))
+            goto error;
+
+        g_clear_error(&err);
+
+        if (!virStorageTorrentPoolStateOpen(def, true, &err) ||
+            !virStorageTorrentClientListVolumes(uuid, &vols, &err))
+            goto error;
+    }
+
+    known = virHashNew((GDestroyNotify)virStorageTorrentVolumeFree);
+    g_ptr_array_set_free_func(vols, NULL);
+
+    for (i = 0; i < vols->len; i++) {
+        virStorageTorrentVolume *vol = g_ptr_array_index(vols, i);
+
+        g_hash_table_insert(known, g_strdup(vol->name), vol);
+    }
+
+    return g_steal_pointer(&known);
+
+ error:
+    VIR_WARN("pool '%s' lists only what is on disk: %s", def->name, err->message);
+    virStorageTorrentPoolStateAwait(def);
+    return NULL;
+}
+
+
+/* Size and permissions of the pool itself */
+static int
+virStorageTorrentPoolRefreshDir(virStoragePoolDef *def)
+{
+    g_autoptr(virStorageSource) target = virStorageSourceNew();
+    struct statvfs vfs;
+    struct stat sb;
+    VIR_AUTOCLOSE fd = -1;
+
+    if ((fd = virStorageTorrentPoolFileOpenTarget(def->target.path)) < 0)
+        return -1;
+
+    if (fstat(fd, &sb) < 0 || fstatvfs(fd, &vfs) < 0) {
+        virReportSystemError(errno, _("cannot stat path '%1$s'"),
+                             def->target.path);
+        return -1;
+    }
+
+    if (virStorageBackendUpdateVolTargetInfoFD(target, fd, &sb) < 0)
+        return -1;
+
+    def->capacity = (unsigned long long)vfs.f_frsize * vfs.f_blocks;
+    def->available = (unsigned long long)vfs.f_frsize * vfs.f_bfree;
+    def->allocation = def->capacity - def->available;
+
+    def->target.perms.mode = target->perms->mode;
+    def->target.perms.uid = target->perms->uid;
+    def->target.perms.gid = target->perms->gid;
+    VIR_FREE(def->target.perms.label);
+    def->target.perms.label = g_strdup(target->perms->label);
+
+    return 0;
+}
+
+
+/**
+ * virStorageTorrentPoolRefresh:
+ *
+ * Lists the volumes of the pool. Fails only where the directory cannot be read.
+ *
+ * Returns 0 on success, -1 on error
+ */
+int
+virStorageTorrentPoolRefresh(virStoragePoolObj *pool)
+{
+    virStoragePoolDef *def = virStoragePoolObjGetDef(pool);
+    g_autoptr(GPtrArray) names = NULL;
+    g_autoptr(GHashTable) known = NULL;
+    GHashTableIter iter;
+    void *fetched;
+    size_t i;
+
+    /* nothing is being built during a refresh */
+    virStorageTorrentPoolStateClearCreating(def);
+
+    if (virStorageTorrentPoolStateIsFirst(def) &&
+        virStorageTorrentPoolFileSweepBuild(def->target.path) < 0)
+        VIR_WARN("pool '%s' may keep unfinished volumes: %s",
+                 def->name, virGetLastErrorMessage());
+
+    if (!(names = virStorageTorrentPoolRefreshReadDir(def)))
+        return -1;
+
+    known = virStorageTorrentPoolRefreshAsk(def, names);
+
+    for (i = 0; i < names->len; i++) {
+        const char *name = g_ptr_array_index(names, i);
+        virStorageTorrentVolume *vol = NULL;
+
+        if (known)
+            vol = g_hash_table_lookup(known, name);
+
+        virStorageTorrentPoolRefreshFile(pool, name, vol, !!known);
+    }
+
+    if (known) {
+        g_hash_table_iter_init(&iter, known);
+        while (g_hash_table_iter_next(&iter, NULL, &fetched)) {
+            virStorageTorrentVolume *vol = fetched;
+
+            virStorageTorrentPoolVolAddFetched(pool, vol);
+        }
+    }
+
+    virResetLastError();
+
+    return virStorageTorrentPoolRefreshDir(def);
+}
