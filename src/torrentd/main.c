@@ -40,7 +40,7 @@
 #include "service.h"
 
 /* The engine gets this long to end by itself, milliseconds. */
-#define STOP_TIMEOUT 5000
+#define STOP_TIMEOUT 10000
 
 typedef struct {
     gboolean daemon;

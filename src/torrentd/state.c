@@ -5,16 +5,19 @@
  *
  * Files are replaced as a whole: temporary file in the same directory, fsync,
  * rename, fsync of the directory.  So after a crash or a power loss a file is
- * the old one or the new one.  fsync may take seconds while a fetch keeps the
- * disk busy, so that one thread per pool does the writing, first in, first out:
- * a removal that follows a save is never overtaken by it.
+ * the old one or the new one.  What may be lost (resume/, and what libvirt asks
+ * for again) is not fsynced: a process that dies does not harm it.  fsync may
+ * take seconds while a fetch keeps the disk busy, so that one thread per pool
+ * does the writing, first in, first out: a removal that follows a save is never
+ * overtaken by it.  Directories are fsynced when the queue is empty, so that a
+ * thousand publications wait for the disk a thousand times and not more often.
  *
  * Everything is reached through descriptors of directories that were opened
  * once with O_NOFOLLOW; no path is walked again.
  *
  * Locks: none.  VirTorrentStore is used by the main thread only; the writer
- * sees jobs that are no longer touched by anybody else, and the descriptors,
- * which do not change.
+ * sees jobs that are no longer touched by anybody else, the descriptors, which
+ * do not change, and @dirty, which is its own.
  */
 
 #include <config.h>
@@ -44,24 +47,28 @@ static const char *const dirNames[DIR_LAST] = { "meta", "partial", "resume" };
 static const struct {
     VirTorrentStoreDir dir;
     const char *suffix;
+    gboolean durable;            /* survives a power loss */
 } kinds[VIR_TORRENT_STORE_LAST] = {
-    [VIR_TORRENT_STORE_METAINFO] = { DIR_META, ".torrent" },
-    [VIR_TORRENT_STORE_MAGNET] = { DIR_META, ".magnet" },
-    [VIR_TORRENT_STORE_PUBLISH] = { DIR_META, ".publish" },
-    [VIR_TORRENT_STORE_RESUME] = { DIR_RESUME, ".resume" },
-    [VIR_TORRENT_STORE_STAT] = { DIR_RESUME, ".stat" },
-    [VIR_TORRENT_STORE_SESSION] = { DIR_RESUME, ".session" },
-    [VIR_TORRENT_STORE_PORT] = { DIR_RESUME, ".port" },
+    [VIR_TORRENT_STORE_METAINFO] = { DIR_META, ".torrent", TRUE },
+    [VIR_TORRENT_STORE_MAGNET] = { DIR_META, ".magnet", TRUE },
+    [VIR_TORRENT_STORE_PUBLISH] = { DIR_META, ".publish", FALSE },
+    [VIR_TORRENT_STORE_RESUME] = { DIR_RESUME, ".resume", FALSE },
+    [VIR_TORRENT_STORE_STAT] = { DIR_RESUME, ".stat", FALSE },
+    [VIR_TORRENT_STORE_SESSION] = { DIR_RESUME, ".session", FALSE },
+    [VIR_TORRENT_STORE_PORT] = { DIR_RESUME, ".port", FALSE },
 };
 
 struct _VirTorrentState {
     int fds[DIR_LAST];
     GThreadPool *writer;
+    gint queued;                 /* jobs, atomic */
+    gboolean dirty[DIR_LAST];    /* the writer's: changed since its last fsync */
     guint trash;                 /* for names that are unique in this process */
 };
 
 typedef struct {
-    int dirfd;
+    VirTorrentStoreDir dir;
+    gboolean durable;
     char *file;
     GBytes *content;             /* NULL: remove */
     VirTorrentStoreFunc func;
@@ -118,9 +125,9 @@ virTorrentWriteAll(int fd, GBytes *content)
     return TRUE;
 }
 
-/* Replaces @file in @dirfd. */
+/* Replaces @file in @dirfd, which is not fsynced. */
 static gboolean
-virTorrentReplaceAt(int dirfd, const char *file, GBytes *content, GError **error)
+virTorrentReplaceAt(int dirfd, const char *file, GBytes *content, gboolean durable, GError **error)
 {
     static gint counter;
     g_autofree char *temp = g_strdup_printf(".tmp-%d-%d", (int) getpid(),
@@ -130,14 +137,14 @@ virTorrentReplaceAt(int dirfd, const char *file, GBytes *content, GError **error
     int saved;
 
     if (fd >= 0) {
-        ok = virTorrentWriteAll(fd, content) && fsync(fd) == 0;
+        ok = virTorrentWriteAll(fd, content) && (!durable || fsync(fd) == 0);
         saved = errno;
         if (close(fd) < 0 && ok) {
             ok = FALSE;
             saved = errno;
         }
         errno = saved;
-        ok = ok && renameat(dirfd, temp, dirfd, file) == 0 && fsync(dirfd) == 0;
+        ok = ok && renameat(dirfd, temp, dirfd, file) == 0;
     }
     if (!ok) {
         saved = errno;
@@ -150,10 +157,43 @@ virTorrentReplaceAt(int dirfd, const char *file, GBytes *content, GError **error
 }
 
 static void
-virTorrentStoreWork(gpointer opaque, gpointer unused G_GNUC_UNUSED)
+virTorrentStoreSync(VirTorrentStore *store)
+{
+    int i;
+
+    for (i = 0; i < DIR_LAST; i++) {
+        if (store->dirty[i] && fsync(store->fds[i]) < 0)
+            g_warning("Cannot write directory '%s' to the disk: %s", dirNames[i],
+                      g_strerror(errno));
+        store->dirty[i] = FALSE;
+    }
+}
+
+static void
+virTorrentStoreDo(VirTorrentStore *store, VirTorrentStoreJob *job)
+{
+    int dirfd = store->fds[job->dir];
+
+    store->dirty[job->dir] |= job->durable;
+    if (job->content) {
+        if (!virTorrentReplaceAt(dirfd, job->file, job->content, job->durable, &job->error))
+            g_warning("%s", job->error->message);
+    } else if (unlinkat(dirfd, job->file, 0) < 0 && errno != ENOENT) {
+        g_warning("Cannot remove '%s': %s", job->file, g_strerror(errno));
+    }
+}
+
+/* The writer's thread. */
+static void
+virTorrentStoreWork(gpointer opaque, gpointer user)
 {
     VirTorrentStoreJob *job = opaque;
+    VirTorrentStore *store = user;
 
+    if (!job->done)
+        virTorrentStoreDo(store, job);
+    if (g_atomic_int_dec_and_test(&store->queued) || job->done)
+        virTorrentStoreSync(store);
     if (job->done) {
         g_mutex_lock(job->mutex);
         *job->done = TRUE;
@@ -162,25 +202,26 @@ virTorrentStoreWork(gpointer opaque, gpointer unused G_GNUC_UNUSED)
         virTorrentStoreJobFree(job);
         return;
     }
-    if (job->content) {
-        if (!virTorrentReplaceAt(job->dirfd, job->file, job->content, &job->error))
-            g_warning("%s", job->error->message);
-    } else if (unlinkat(job->dirfd, job->file, 0) < 0 && errno != ENOENT) {
-        g_warning("Cannot remove '%s': %s", job->file, g_strerror(errno));
-    }
     g_main_context_invoke_full(job->context, G_PRIORITY_DEFAULT,
                                virTorrentStoreJobReport, job, virTorrentStoreJobFree);
 }
 
 static VirTorrentStoreJob *
-virTorrentStoreJobNew(int dirfd, const char *file)
+virTorrentStoreJobNew(VirTorrentStoreDir dir, const char *file)
 {
     VirTorrentStoreJob *job = g_new0(VirTorrentStoreJob, 1);
 
-    job->dirfd = dirfd;
+    job->dir = dir;
     job->file = g_strdup(file);
     job->context = g_main_context_ref_thread_default();
     return job;
+}
+
+static void
+virTorrentStorePush(VirTorrentStore *store, VirTorrentStoreJob *job)
+{
+    g_atomic_int_inc(&store->queued);
+    g_thread_pool_push(store->writer, job, NULL);
 }
 
 static char *
@@ -191,14 +232,14 @@ virTorrentStoreFile(VirTorrentStoreKind kind, const char *name)
 
 /* Calls @func for each entry of a directory but "." and "..". */
 static void
-virTorrentStoreForeach(VirTorrentStore *state,
+virTorrentStoreForeach(VirTorrentStore *store,
                        VirTorrentStoreDir dir,
-                       void (*func)(VirTorrentStore *state, VirTorrentStoreDir dir,
+                       void (*func)(VirTorrentStore *store, VirTorrentStoreDir dir,
                                     const char *entry, gpointer opaque),
                        gpointer opaque)
 {
     /* not through /proc: it is closed to a process that changed its user */
-    int fd = openat(state->fds[dir], ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int fd = openat(store->fds[dir], ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     DIR *entries = fd >= 0 ? fdopendir(fd) : NULL;
     const struct dirent *entry;
 
@@ -210,63 +251,63 @@ virTorrentStoreForeach(VirTorrentStore *state,
     }
     while ((entry = readdir(entries))) {
         if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
-            func(state, dir, entry->d_name, opaque);
+            func(store, dir, entry->d_name, opaque);
     }
     closedir(entries);
 }
 
 /* What a crash left behind. */
 static void
-virTorrentStoreSweep(VirTorrentStore *state,
+virTorrentStoreSweep(VirTorrentStore *store,
                      VirTorrentStoreDir dir,
                      const char *entry,
                      gpointer opaque G_GNUC_UNUSED)
 {
     if (*entry == '.')
-        g_thread_pool_push(state->writer, virTorrentStoreJobNew(state->fds[dir], entry), NULL);
+        virTorrentStorePush(store, virTorrentStoreJobNew(dir, entry));
 }
 
 VirTorrentStore *
 virTorrentStoreOpen(const char *target, GError **error)
 {
-    g_autoptr(VirTorrentStore) state = g_new0(VirTorrentStore, 1);
+    g_autoptr(VirTorrentStore) store = g_new0(VirTorrentStore, 1);
     int i;
 
     for (i = 0; i < DIR_LAST; i++)
-        state->fds[i] = -1;
-    state->writer = g_thread_pool_new(virTorrentStoreWork, NULL, 1, FALSE, NULL);
+        store->fds[i] = -1;
+    store->writer = g_thread_pool_new(virTorrentStoreWork, store, 1, FALSE, NULL);
     for (i = 0; i < DIR_LAST; i++) {
         g_autofree char *path = g_build_filename(target, ".torrentpool", dirNames[i], NULL);
 
-        state->fds[i] = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-        if (state->fds[i] < 0) {
+        store->fds[i] = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        if (store->fds[i] < 0) {
             g_set_error(error, G_FILE_ERROR, g_file_error_from_errno(errno),
                         _("cannot open directory '%s': %s"), path, g_strerror(errno));
             return NULL;
         }
     }
     for (i = 0; i < DIR_LAST; i++)
-        virTorrentStoreForeach(state, i, virTorrentStoreSweep, NULL);
-    return g_steal_pointer(&state);
+        virTorrentStoreForeach(store, i, virTorrentStoreSweep, NULL);
+    return g_steal_pointer(&store);
 }
 
 void
-virTorrentStoreFree(VirTorrentStore *state)
+virTorrentStoreFree(VirTorrentStore *store)
 {
     int i;
 
-    if (!state)
+    if (!store)
         return;
-    g_thread_pool_free(state->writer, FALSE, TRUE);
+    g_thread_pool_free(store->writer, FALSE, TRUE);
     for (i = 0; i < DIR_LAST; i++) {
-        if (state->fds[i] >= 0)
-            close(state->fds[i]);
+        if (store->fds[i] >= 0)
+            close(store->fds[i]);
     }
-    g_free(state);
+    g_free(store);
 }
 
 void
-virTorrentStoreSave(VirTorrentStore *state,
+virTorrentStoreSave(VirTorrentStore *store,
                     VirTorrentStoreKind kind,
                     const char *name,
                     GBytes *content,
@@ -275,28 +316,30 @@ virTorrentStoreSave(VirTorrentStore *state,
                     GDestroyNotify destroy)
 {
     g_autofree char *file = virTorrentStoreFile(kind, name);
-    VirTorrentStoreJob *job = virTorrentStoreJobNew(state->fds[kinds[kind].dir], file);
+    VirTorrentStoreJob *job = virTorrentStoreJobNew(kinds[kind].dir, file);
 
     job->content = g_bytes_ref(content);
+    job->durable = kinds[kind].durable;
     job->func = func;
     job->opaque = opaque;
     job->destroy = destroy;
-    g_thread_pool_push(state->writer, job, NULL);
+    virTorrentStorePush(store, job);
 }
 
 void
-virTorrentStoreRemove(VirTorrentStore *state, VirTorrentStoreKind kind, const char *name)
+virTorrentStoreRemove(VirTorrentStore *store, VirTorrentStoreKind kind, const char *name)
 {
     g_autofree char *file = virTorrentStoreFile(kind, name);
+    VirTorrentStoreJob *job = virTorrentStoreJobNew(kinds[kind].dir, file);
 
-    g_thread_pool_push(state->writer,
-                       virTorrentStoreJobNew(state->fds[kinds[kind].dir], file), NULL);
+    job->durable = kinds[kind].durable;
+    virTorrentStorePush(store, job);
 }
 
 void
-virTorrentStoreFlush(VirTorrentStore *state)
+virTorrentStoreFlush(VirTorrentStore *store)
 {
-    VirTorrentStoreJob *job = virTorrentStoreJobNew(-1, NULL);
+    VirTorrentStoreJob *job = virTorrentStoreJobNew(DIR_META, NULL);
     gboolean done = FALSE;
     GMutex mutex;
     GCond cond;
@@ -306,7 +349,7 @@ virTorrentStoreFlush(VirTorrentStore *state)
     job->mutex = &mutex;
     job->cond = &cond;
     job->done = &done;
-    g_thread_pool_push(state->writer, job, NULL);
+    virTorrentStorePush(store, job);
     g_mutex_lock(&mutex);
     while (!done)
         g_cond_wait(&cond, &mutex);
@@ -353,7 +396,7 @@ virTorrentReadAt(int dirfd, const char *file, gsize max, GError **error)
 }
 
 GBytes *
-virTorrentStoreLoad(VirTorrentStore *state,
+virTorrentStoreLoad(VirTorrentStore *store,
                     VirTorrentStoreKind kind,
                     const char *name,
                     gsize max,
@@ -361,11 +404,11 @@ virTorrentStoreLoad(VirTorrentStore *state,
 {
     g_autofree char *file = virTorrentStoreFile(kind, name);
 
-    return virTorrentReadAt(state->fds[kinds[kind].dir], file, max, error);
+    return virTorrentReadAt(store->fds[kinds[kind].dir], file, max, error);
 }
 
 static void
-virTorrentStoreCollect(VirTorrentStore *state G_GNUC_UNUSED,
+virTorrentStoreCollect(VirTorrentStore *store G_GNUC_UNUSED,
                        VirTorrentStoreDir dir,
                        const char *entry,
                        gpointer opaque)
@@ -385,7 +428,7 @@ virTorrentStoreCompare(gconstpointer a, gconstpointer b)
 }
 
 GPtrArray *
-virTorrentStoreList(VirTorrentStore *state)
+virTorrentStoreList(VirTorrentStore *store)
 {
     g_autoptr(GHashTable) names = g_hash_table_new_full(g_str_hash, g_str_equal,
                                                          g_free, NULL);
@@ -393,7 +436,7 @@ virTorrentStoreList(VirTorrentStore *state)
     GHashTableIter iter;
     gpointer name;
 
-    virTorrentStoreForeach(state, DIR_META, virTorrentStoreCollect, names);
+    virTorrentStoreForeach(store, DIR_META, virTorrentStoreCollect, names);
     g_hash_table_iter_init(&iter, names);
     while (g_hash_table_iter_next(&iter, &name, NULL))
         g_ptr_array_add(list, g_strdup(name));
@@ -402,48 +445,48 @@ virTorrentStoreList(VirTorrentStore *state)
 }
 
 int
-virTorrentStorePartialStat(VirTorrentStore *state, const char *name, struct stat *st)
+virTorrentStorePartialStat(VirTorrentStore *store, const char *name, struct stat *st)
 {
-    return fstatat(state->fds[DIR_PARTIAL], name, st, AT_SYMLINK_NOFOLLOW);
+    return fstatat(store->fds[DIR_PARTIAL], name, st, AT_SYMLINK_NOFOLLOW);
 }
 
 int
-virTorrentStorePartialOpen(VirTorrentStore *state, const char *name)
+virTorrentStorePartialOpen(VirTorrentStore *store, const char *name)
 {
-    return openat(state->fds[DIR_PARTIAL], name,
+    return openat(store->fds[DIR_PARTIAL], name,
                   O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
 }
 
 void
-virTorrentStorePartialRemove(VirTorrentStore *state, const char *name)
+virTorrentStorePartialRemove(VirTorrentStore *store, const char *name)
 {
-    g_autofree char *trash = g_strdup_printf(".trash-%d-%u", (int) getpid(), state->trash++);
-    int dirfd = state->fds[DIR_PARTIAL];
+    g_autofree char *trash = g_strdup_printf(".trash-%d-%u", (int) getpid(), store->trash++);
+    int dirfd = store->fds[DIR_PARTIAL];
 
     /* The queue may take a while, and the name may be wanted again by then. */
     if (renameat(dirfd, name, dirfd, trash) == 0)
-        g_thread_pool_push(state->writer, virTorrentStoreJobNew(dirfd, trash), NULL);
+        virTorrentStorePush(store, virTorrentStoreJobNew(DIR_PARTIAL, trash));
     else if (errno != ENOENT)
         g_warning("Cannot remove partial file '%s': %s", name, g_strerror(errno));
 }
 
 static void
-virTorrentStoreDiscard(VirTorrentStore *state,
+virTorrentStoreDiscard(VirTorrentStore *store,
                        VirTorrentStoreDir dir,
                        const char *entry,
                        gpointer opaque G_GNUC_UNUSED)
 {
-    g_thread_pool_push(state->writer, virTorrentStoreJobNew(state->fds[dir], entry), NULL);
+    virTorrentStorePush(store, virTorrentStoreJobNew(dir, entry));
 }
 
 void
-virTorrentStorePurge(VirTorrentStore *state)
+virTorrentStorePurge(VirTorrentStore *store)
 {
     int i;
 
-    virTorrentStoreFlush(state);
+    virTorrentStoreFlush(store);
     for (i = 0; i < DIR_LAST; i++)
-        virTorrentStoreForeach(state, i, virTorrentStoreDiscard, NULL);
+        virTorrentStoreForeach(store, i, virTorrentStoreDiscard, NULL);
 }
 
 /* Not ctime: the monitor and a removed hard link change it. */
@@ -495,7 +538,7 @@ virTorrentPoolListSave(const char *rundir, const char *uuid, GKeyFile *record, G
     g_key_file_set_string(record, "pool", "boot", boot);
     data = g_key_file_to_data(record, &length, NULL);
     content = g_bytes_new(data, length);
-    ok = virTorrentReplaceAt(dirfd, file, content, error);
+    ok = virTorrentReplaceAt(dirfd, file, content, FALSE, error);
     close(dirfd);
     return ok;
 }

@@ -30,46 +30,46 @@ typedef enum {
 VirTorrentStore *virTorrentStoreOpen(const char *target, GError **error);
 
 /* Waits until everything queued is on disk. */
-void virTorrentStoreFree(VirTorrentStore *state);
+void virTorrentStoreFree(VirTorrentStore *store);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VirTorrentStore, virTorrentStoreFree)
 
 /* Called in the main context that was in force at virTorrentStoreSave(). */
 typedef void (*VirTorrentStoreFunc)(const GError *error, gpointer opaque);
 
-/* Replaces one file, atomically and durably, behind the caller's back; what is
+/* Replaces one file, atomically, behind the caller's back; what is
  * queued for one pool happens in the order it was queued in.  @func, which may
  * be NULL, is told how it went; @opaque is released by @destroy. */
-void virTorrentStoreSave(VirTorrentStore *state,
+void virTorrentStoreSave(VirTorrentStore *store,
                          VirTorrentStoreKind kind,
                          const char *name,
                          GBytes *content,
                          VirTorrentStoreFunc func,
                          gpointer opaque,
                          GDestroyNotify destroy);
-void virTorrentStoreRemove(VirTorrentStore *state,
+void virTorrentStoreRemove(VirTorrentStore *store,
                            VirTorrentStoreKind kind,
                            const char *name);
-void virTorrentStoreFlush(VirTorrentStore *state);
+void virTorrentStoreFlush(VirTorrentStore *store);
 
 /* Reads at most @max bytes; what is queued is not seen, so call it when nothing
  * is.  G_FILE_ERROR_NOENT where there is none. */
-GBytes *virTorrentStoreLoad(VirTorrentStore *state,
+GBytes *virTorrentStoreLoad(VirTorrentStore *store,
                             VirTorrentStoreKind kind,
                             const char *name,
                             gsize max,
                             GError **error);
 
 /* The names that meta/ knows (sorted, each once). */
-GPtrArray *virTorrentStoreList(VirTorrentStore *state);
+GPtrArray *virTorrentStoreList(VirTorrentStore *store);
 
 /* partial/NAME: -1 and errno as fstatat() */
-int virTorrentStorePartialStat(VirTorrentStore *state, const char *name, struct stat *st);
-int virTorrentStorePartialOpen(VirTorrentStore *state, const char *name);
+int virTorrentStorePartialStat(VirTorrentStore *store, const char *name, struct stat *st);
+int virTorrentStorePartialOpen(VirTorrentStore *store, const char *name);
 /* The name is free at once; the bytes go behind the caller's back. */
-void virTorrentStorePartialRemove(VirTorrentStore *state, const char *name);
+void virTorrentStorePartialRemove(VirTorrentStore *store, const char *name);
 
 /* Removes every file in the three directories. */
-void virTorrentStorePurge(VirTorrentStore *state);
+void virTorrentStorePurge(VirTorrentStore *store);
 
 /* The stamp: what a file was like when it was last known to be good. */
 GBytes *virTorrentStampMake(const struct stat *st);
