@@ -510,6 +510,24 @@ virStorageTorrentPoolBuildFrom(virStoragePoolObj *pool,
 }
 
 
+/* The XML of a clone is that of its origin: what it says of being fetched or
+ * shared does not hold for the clone, not even while that is being built. */
+static void
+virStorageTorrentPoolBuildDropTorrent(virStoragePoolObj *pool,
+                                      virStorageVolDef *vol)
+{
+    virStorageVolDef *def;
+
+    VIR_WITH_OBJECT_LOCK_GUARD(pool) {
+        /* @vol is a shallow copy of it */
+        if ((def = virStorageVolDefFindByName(pool, vol->name)))
+            g_clear_pointer(&def->torrent, virStorageVolTorrentFree);
+    }
+
+    vol->torrent = NULL;
+}
+
+
 /**
  * virStorageTorrentPoolBuildVolFrom:
  *
@@ -522,6 +540,8 @@ virStorageTorrentPoolBuildVolFrom(virStoragePoolObj *pool,
                                   unsigned int flags)
 {
     int rc;
+
+    virStorageTorrentPoolBuildDropTorrent(pool, vol);
 
     /* a volume is split only once */
     while ((rc = virStorageTorrentPoolBuildFrom(pool, vol, inputvol, flags)) > 0)
