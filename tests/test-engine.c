@@ -436,6 +436,51 @@ testFetchMetainfo(void)
     g_assert_false(g_hash_table_contains(b->metadata, "m.qcow2"));
 }
 
+static void
+checkAddresses(const char *listen_a, const char *listen_b, const char *reach)
+{
+    VirTorrentEngineSettings s = { .listen_address = listen_a };
+    g_autoptr(Host) a = hostNew(&s);
+    g_autoptr(Host) b = NULL;
+    g_autoptr(GBytes) metainfo = publish(a, "m", 300 * KIB);
+    g_autofree char *endpoint = hostEndpoint(a, reach);
+
+    s.listen_address = listen_b;
+    b = hostNew(&s);
+    g_assert_true(add(b, "m", metainfo, NULL, NULL, 0));
+    g_assert_true(virTorrentEngineAddPeer(b->engine, "m", endpoint, NULL));
+    waitComplete(b, "m");
+    assertFetched(a, b, "m");
+}
+
+#ifndef FAKE
+static gboolean
+hasIPv6(void)
+{
+    g_autofree char *disabled = NULL;
+
+    return g_file_test("/proc/sys/net/ipv6", G_FILE_TEST_IS_DIR) &&
+        g_file_get_contents("/proc/sys/net/ipv6/conf/lo/disable_ipv6", &disabled, NULL, NULL) &&
+        *disabled == '0';
+}
+#endif
+
+/* One address of each family, and all of them. */
+static void
+testAddresses(void)
+{
+    checkAddresses("127.0.0.1", "127.0.0.1", "127.0.0.1");
+#ifndef FAKE
+    checkAddresses(NULL, NULL, "127.0.0.1");
+    if (!hasIPv6()) {
+        g_test_message("this machine has no IPv6");
+        return;
+    }
+    checkAddresses(NULL, "::1", "[::1]");
+#endif
+    checkAddresses("::1", "::1", "[::1]");
+}
+
 /* Sizes around the edges of blocks, pieces and trees. */
 static void
 testSizes(void)
@@ -1395,6 +1440,7 @@ main(int argc, char **argv)
     ADD("listen", testListen);
     ADD("bad-settings", testBadSettings);
     ADD("fetch-metainfo", testFetchMetainfo);
+    ADD("addresses", testAddresses);
     ADD("sizes", testSizes);
     ADD("fetch-magnet", testFetchMagnet);
     ADD("own-name", testOwnName);

@@ -64,6 +64,9 @@ static const Case cases[] = {
     { "a directory of one file, v1",
       "d4:infod5:filesld6:lengthi5e4:pathl1:aeee4:name1:x"
       "12:piece lengthi16384e6:pieces20:" HASH20 "ee", META },
+    { "a file and a list of files",
+      "d4:infod5:filesld6:lengthi5e4:pathl1:aeee6:lengthi5e4:name1:x"
+      "12:piece lengthi16384e6:pieces20:" HASH20 "ee", META },
     { "several files, v2", V2_TREE("d1:a" V2_FILE("") "1:b" V2_FILE("") "e", V2_REST), META },
     { "a directory, v2", V2_TREE("d1:ad1:b" V2_FILE("") "ee", V2_REST), META },
     { "file and directory, v2", V2_TREE("d1:ad0:d6:lengthi5e11:pieces root32:" HASH32 "e1:b" V2_FILE("") "ee",

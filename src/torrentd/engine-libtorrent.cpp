@@ -137,8 +137,7 @@ struct Torrent {
     guint64 serial = 0;                 /* tells it from a later one of the same id */
     lt::torrent_handle handle;
     bool seed = false;                  /* VIR_TORRENT_ADD_SEED: nothing may be written */
-    bool check = false;                 /* VIR_TORRENT_ADD_CHECK */
-    bool verify = false;                /* and VIR_TORRENT_ADD_CHECK: it is read first */
+    bool verify = false;                /* VIR_TORRENT_ADD_CHECK: it is read first */
     bool metadata_only = false;         /* the first step of a magnet */
     bool tell_metadata = false;         /* METADATA is still to be told */
     bool told_complete = false;
@@ -1311,7 +1310,7 @@ fromResume(Engine &e, Torrent &t, lt::add_torrent_params &params, GBytes *resume
     params.merkle_tree_mask = saved.merkle_tree_mask;
     params.verified_leaf_hashes = saved.verified_leaf_hashes;
     params.url_seeds = saved.url_seeds;
-    if (!t.check) {
+    if (!t.verify) {
         params.have_pieces = saved.have_pieces;
         params.unfinished_pieces = saved.unfinished_pieces;
     }
@@ -1341,7 +1340,6 @@ virTorrentEngineAdd(VirTorrentEngine *e,
         t->dir = dir;
         t->file = file;
         t->seed = flags & VIR_TORRENT_ADD_SEED;
-        t->check = flags & VIR_TORRENT_ADD_CHECK;
         t->verify = flags & VIR_TORRENT_ADD_CHECK;
         t->serial = ++e->serials;
         if ((metainfo && !fromMetainfo(*e, *t, params, metainfo, error)) ||
