@@ -52,16 +52,12 @@ lab_enter() {
     trap 'exit 130' INT
     trap 'exit 143' TERM
     cd "$LAB" || exit 1
-    ip link set lo up
     # Without snooping every host hears every multicast, as on a simple switch.
-    ip link add br0 type bridge mcast_snooping 0
-    ip addr add 10.77.0.254/24 dev br0
-    ip link set br0 up
-    lab_setup
+    ip link set lo up &&
+        ip link add br0 type bridge mcast_snooping 0 &&
+        ip addr add 10.77.0.254/24 dev br0 &&
+        ip link set br0 up || die 'a network of its own cannot be made'
 }
-
-# May be redefined by a script: runs once, in the laboratory.
-lab_setup() { :; }
 
 # Everything in the laboratory dies here; the mounts go with its namespace.
 lab_leave() {
@@ -176,8 +172,10 @@ host_configure() {
 host_start() {
     local name=$1 ip=$2 root=$LAB/$1/root outer
     host_ip[$name]=$ip
-    host_mount "$name"
-    host_configure "$name"
+    # (on a line of its own, as "set -e" means nothing before "||")
+    (set -e; host_mount "$name"; host_configure "$name")
+    # shellcheck disable=SC2181
+    [[ $? == 0 ]] || die "the root of host $name cannot be made"
     mkfifo "$LAB/$name/up"
     # The first process of the host takes in what others leave behind.
     # shellcheck disable=SC2016
@@ -197,18 +195,20 @@ host_start() {
     host_pid[$name]=$(pgrep -P $outer)
     [[ -n ${host_pid[$name]} ]] || die "host $name has no first process"
 
-    ip link add "v$name" type veth peer name eth0 netns "${host_pid[$name]}"
-    ip link set "v$name" master br0 up
-    host_exec "$name" ip addr add "$ip/24" dev eth0
-    host_exec "$name" ip link set eth0 up
-    host_exec "$name" ip route add default via 10.77.0.254
+    ip link add "v$name" type veth peer name eth0 netns "${host_pid[$name]}" &&
+        ip link set "v$name" master br0 up &&
+        host_exec "$name" ip addr add "$ip/24" dev eth0 &&
+        host_exec "$name" ip link set eth0 up &&
+        host_exec "$name" ip route add default via 10.77.0.254 ||
+        die "host $name cannot be put on the network"
 }
 
 # host_shape NAME RATE: its link, both ways, e.g. 200mbit
 host_shape() {
     local name=$1 rate=$2
-    tc qdisc replace dev "v$name" root tbf rate "$rate" burst 256kb latency 50ms
-    host_exec "$name" tc qdisc replace dev eth0 root tbf rate "$rate" burst 256kb latency 50ms
+    tc qdisc replace dev "v$name" root tbf rate "$rate" burst 256kb latency 50ms &&
+        host_exec "$name" tc qdisc replace dev eth0 root tbf rate "$rate" burst 256kb latency 50ms ||
+        die "the link of host $name cannot be given a rate of $rate"
 }
 
 host_exec() {
