@@ -416,6 +416,8 @@ testChangedMaster(Daemon *d, gconstpointer unused G_GNUC_UNUSED)
     g_autofree char *rot = publish(d, a, d->a, "rot", 1);
     g_autofree char *touched = publish(d, a, d->a, "touched", 2);
     g_autofree char *gone = publish(d, a, d->a, "gone", 3);
+    g_autofree char *soft = publish(d, a, d->a, "soft", 4);
+    g_autofree char *softpath = g_build_filename(d->a, "soft", NULL);
     g_autofree char *rotpath = g_build_filename(d->a, "rot", NULL);
     g_autofree char *touchpath = g_build_filename(d->a, "touched", NULL);
     g_autofree char *gonepath = g_build_filename(d->a, "gone", NULL);
@@ -431,6 +433,7 @@ testChangedMaster(Daemon *d, gconstpointer unused G_GNUC_UNUSED)
     g_assert_cmpint(chmod(rotpath, 0444), ==, 0);
     g_assert_cmpint(utimensat(AT_FDCWD, touchpath, NULL, 0), ==, 0);
     unlink(gonepath);
+    g_assert_cmpint(chmod(softpath, 0644), ==, 0);
 
     daemonStart(d);
     virTorrentManagerRestore(d->manager);
@@ -438,12 +441,16 @@ testChangedMaster(Daemon *d, gconstpointer unused G_GNUC_UNUSED)
     waitState(a, "touched", "seeding");
     waitState(a, "rot", "failed");
     waitState(a, "gone", "failed");
+    waitState(a, "soft", "failed");
     g_assert_nonnull(strstr(d->log->str, "touched:hashing touched:seeding"));
     g_assert_false(exists(d->a, "gone"));
     info = virTorrentPoolGetVolume(a, "gone", NULL);
     g_assert_nonnull(strstr(info->error, "gone"));
 
-    /* Restored and published again, it is the master that it was. */
+    /* Restored and published again, they are the masters that they were. */
+    g_assert_cmpint(chmod(softpath, 0444), ==, 0);
+    g_assert_true(virTorrentPoolPublish(a, "soft", NULL, 0, NULL));
+    waitState(a, "soft", "seeding");
     unlink(rotpath);
     makeFile(d->a, "rot", 300000, 1, 0444);
     virTorrentPoolPublish(a, "rot", NULL, 0, &err);

@@ -387,6 +387,9 @@ virTorrentVolumeLoadMaster(VirTorrentVolume *vol, GBytes *stamp, const struct st
     }
     if (!S_ISREG(st->st_mode))
         virTorrentVolumeFail(vol, _("its file is not a regular file"));
+    else if (st->st_mode & 0222)
+        virTorrentVolumeFail(vol, _("its file can be written to again; take that away "
+                                    "(chmod a-w) and refresh the pool"));
     else if (stamp && virTorrentStampMatches(stamp, st))
         virTorrentVolumeHandle(vol, VIR_TORRENT_VOLUME_EVENT_VERIFIED, NULL, NULL);
     else
