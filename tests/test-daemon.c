@@ -224,7 +224,7 @@ testStart(Fixture *f, gconstpointer unused G_GNUC_UNUSED)
     g_assert_nonnull(strstr(err, "running already"));
     g_assert_cmpint(daemonPid(f), ==, pid);
     kill(pid, SIGTERM);
-    waitDead(pid, 2.5);
+    waitDead(pid, 4);
     g_assert_false(g_file_test(sock, G_FILE_TEST_EXISTS));
     g_assert_false(g_file_test(f->pidfile, G_FILE_TEST_EXISTS));
 }
@@ -321,7 +321,7 @@ testRestart(Fixture *f, gconstpointer unused G_GNUC_UNUSED)
     openAndPublish(f, c);
     pid = daemonPid(f);
     kill(pid, SIGTERM);
-    waitDead(pid, 2.5);
+    waitDead(pid, 4);
     g_assert_cmpint(run(NULL, "--session", "--daemon", NULL), ==, 0);
     again = connectTo(f);
     assertStillSeeding(again);

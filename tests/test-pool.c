@@ -138,7 +138,7 @@ testPublishChanged(Daemon *d, gconstpointer unused G_GNUC_UNUSED)
         virTorrentVolumeInfoFree(info);
         info = virTorrentPoolGetVolume(pool, "m", NULL);
     } while (info->size == 0 && g_get_monotonic_time() < end);
-    g_assert_cmpint(truncate(path, 1000), ==, 0);
+    g_assert_cmpint(chmod(path, 0644) | truncate(path, 1000) | chmod(path, 0444), ==, 0);
     waitState(pool, "m", "failed");
 }
 
