@@ -6,20 +6,21 @@ lab_enter "$@"
 
 hosts_with_pool A
 random_raw data 1
+rounds=40
 
-for n in 1 2 3 4 5 6 7 8 9 10; do
+for n in $(seq $rounds); do
     install -m 444 data "$(in_pool A m$n.raw)"
 done
 must virsh_on A pool-refresh $pool
 
-step 'both at once, ten times'
+step 'both at once, often'
 deleted=0 kept=0
 delete() { virsh_on A vol-delete --pool $pool m$1.raw >delete.out 2>&1; }
 clone() {
     virsh_on A vol-create-as $pool c$1.qcow2 0 --format qcow2 \
         --backing-vol $target/m$1.raw --backing-vol-format raw >clone.out 2>&1
 }
-for n in 1 2 3 4 5 6 7 8 9 10; do
+for n in $(seq $rounds); do
     # they take about as long; whose turn it is to begin changes
     if ((n % 2)); then first=delete second=clone; else first=clone second=delete; fi
     $first $n &
@@ -36,7 +37,7 @@ for n in 1 2 3 4 5 6 7 8 9 10; do
     fi
 done
 echo "$deleted deleted, $kept kept"
-is 'masters' 10 $((deleted + kept))
+is masters $rounds $((deleted + kept))
 
 step 'what is listed is there'
 must virsh_on A pool-refresh $pool
