@@ -11,6 +11,7 @@ local-checks-to-skip = \
   sc_file_system \
   sc_immutable_NEWS \
   sc_indent \
+  sc_po_check \
   sc_prohibit_intprops_without_use \
   sc_prohibit_stat_st_blocks \
   sc_prohibit_strcmp \
@@ -19,8 +20,6 @@ local-checks-to-skip = \
   sc_unportable_grep_q
 
 exclude_file_name_regexp--sc_trailing_blank = ^src/libvirt/.*\.patch$$
-# the module's messages belong to libvirt's catalogue
-exclude_file_name_regexp--sc_po_check = ^src/storage/
 exclude_file_name_regexp--sc_prohibit_atoi_atof = ^tests/
 
 # Who may know whom: see docs/architecture.rst.
@@ -81,3 +80,11 @@ sc_spdx:
 sc_shell_syntax:
 	@fail=0; for f in $$($(VC_LIST) | grep -E '\.sh$$|/(check|demo|bench)$$'); do \
 	  bash -n "$$f" || fail=1; done; exit $$fail
+
+# Instead of sc_po_check, which overlooks .cpp.  The module's messages belong to
+# libvirt's catalogue.
+sc_po_files:
+	@cd $(srcdir) && git ls-files 'src/*.c' 'src/*.cpp' | grep -v '^src/storage/' \
+	  | xargs grep -El '\<N?_\((\"|$$)' | LC_ALL=C sort \
+	  | diff -u --label 'files with messages' - po/POTFILES.in \
+	  || { echo '$(ME): po/POTFILES.in is not up to date' >&2; exit 1; }
