@@ -48,7 +48,7 @@ sc_rooms_storage:
 
 sc_rooms_dbus:
 	@prohibit='^ *# *include *[<"]torrentd-dbus\.h' \
-	in_vc_files='(^|/)src/torrentd/(pool|manager|state|conf|names|monitor|engine|metainfo|magnet|hash)' \
+	in_vc_files='(^|/)src/torrentd/(pool|volume|manager|options|process|main|log|state|conf|names|monitor|engine|metainfo|magnet|hash)' \
 	halt='only the service and the clients know the generated D-Bus code' \
 	  $(_sc_search_regexp)
 
