@@ -343,11 +343,24 @@ static void
 testMalformed(Fixture *f, gconstpointer unused G_GNUC_UNUSED)
 {
     VirTorrentMonitorRequest request;
+    int i;
 
     memset(&request, 'x', sizeof(request));
     request.verb = VIR_TORRENT_MONITOR_PREPARE;
     virTorrentMonitorHandle(&f->policy, &request, &f->reply);
     g_assert_cmpint(f->reply.failed, ==, EINVAL);
+    for (i = 0; i < 2000; i++) {
+        guint32 *words = (guint32 *) (void *) &request;
+        gsize n;
+
+        for (n = 0; n < sizeof(request) / sizeof(*words); n++)
+            words[n] = g_test_rand_int() | (i % 2 ? 0 : 0x01010101);
+        request.verb = i % 5;
+        request.target[0] = '/';
+        virTorrentMonitorHandle(&f->policy, &request, &f->reply);
+        g_assert_cmpint(f->reply.failed, !=, 0);
+        g_assert_nonnull(memchr(f->reply.message, '\0', sizeof(f->reply.message)));
+    }
     memset(&request, 0, sizeof(request));
     request.verb = 4711;
     virTorrentMonitorHandle(&f->policy, &request, &f->reply);
