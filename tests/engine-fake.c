@@ -793,6 +793,7 @@ virTorrentFakeResume(virTorrentFake *t, GBytes *resume, gboolean metainfo_too)
 
         if (!virTorrentFakeSetMetainfo(t, metainfo, NULL))
             return FALSE;
+        t->tell_metadata = TRUE;
     }
     if (!t->key)
         t->key = g_steal_pointer(&key);

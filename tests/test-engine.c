@@ -570,14 +570,16 @@ testOwnName(void)
 
 /* --- resume, check, remove ------------------------------------------------------- */
 
+/* @with_magnet: as after a restart before the metainfo was stored. */
 static void
-testResume(void)
+checkResume(gboolean with_magnet)
 {
     VirTorrentEngineSettings slow = defaults(), fast = defaults();
     g_autoptr(Host) a = hostNew(NULL);
     g_autoptr(Host) b = NULL;
     g_autoptr(GBytes) metainfo = publish(a, "m", 16 * MIB);
     g_autoptr(GBytes) resume = NULL;
+    g_autoptr(GBytes) again = NULL;
     g_autofree char *magnet = magnetOf(metainfo, a);
     gint64 until = deadline(30);
     guint64 done;
@@ -595,9 +597,13 @@ testResume(void)
 
     /* only the resume data is given: it knows the torrent */
     hostStart(b, &fast);
-    g_assert_true(add(b, "m", NULL, NULL, resume, 0));
+    g_hash_table_remove_all(b->metadata);
+    g_assert_true(add(b, "m", NULL, with_magnet ? magnet : NULL, resume, 0));
     addPeer(b, "m", a);
     waitComplete(b, "m");
+    g_assert_true(g_hash_table_contains(b->metadata, "m"));
+    g_assert_true(virTorrentEngineGetMetainfo(b->engine, "m", &again, NULL));
+    g_assert_true(g_bytes_equal(again, metainfo));
     assertFetched(a, b, "m");
     /* pieces finished between the request and the snapshot may come again */
     g_assert_cmpuint(hostStatus(b, "m").downloaded, <=, 16 * MIB - 4 * MIB);
@@ -611,6 +617,13 @@ testResume(void)
     g_assert_true(add(b, "m", metainfo, NULL, resume, 0));
     waitComplete(b, "m");
     g_assert_cmpuint(hostStatus(b, "m").downloaded, ==, 0);
+}
+
+static void
+testResume(void)
+{
+    checkResume(FALSE);
+    checkResume(TRUE);
 }
 
 static void
@@ -1009,6 +1022,37 @@ testDht(void)
     metainfo = publish(a, "m", MIB);
     magnet = magnetOf(metainfo, NULL);
     g_assert_true(add(b, "m", NULL, magnet, NULL, 0));
+    waitComplete(b, "m");
+    assertFetched(a, b, "m");
+}
+
+/* The bootstrap host comes up last, as after a power failure. */
+static void
+testDhtLate(void)
+{
+    VirTorrentEngineSettings s = { .listen_address = "127.0.0.1", .dht = TRUE };
+    VirTorrentEngineSettings first = s;
+    g_autoptr(Host) boot = hostNew(&s);
+    g_autofree char *endpoint = hostEndpoint(boot, "127.0.0.1");
+    const char *const bootstrap[] = { endpoint, NULL };
+    g_autoptr(Host) a = NULL;
+    g_autoptr(Host) b = NULL;
+    g_autoptr(GBytes) metainfo = NULL;
+    g_autofree char *magnet = NULL;
+
+    first.listen_port = virTorrentEngineGetPort(boot->engine);
+    virTorrentEngineFree(g_steal_pointer(&boot->engine));
+    s.bootstrap = bootstrap;
+    s.listen_address = "127.0.0.2";
+    a = hostNew(&s);
+    s.listen_address = "127.0.0.3";
+    b = hostNew(&s);
+    metainfo = publish(a, "m", MIB);
+    magnet = magnetOf(metainfo, NULL);
+    g_assert_true(add(b, "m", NULL, magnet, NULL, 0));
+    runFor(1.5);
+    g_assert_cmpint(hostStatus(b, "m").state, ==, VIR_TORRENT_METADATA);
+    hostStart(boot, &first);
     waitComplete(b, "m");
     assertFetched(a, b, "m");
 }
@@ -1460,6 +1504,7 @@ main(int argc, char **argv)
     ADD("same-port", testSamePort);
     ADD("many", testMany);
     ADD("dht", testDht);
+    ADD("dht-late", testDhtLate);
     ADD("allow", testAllow);
     ADD("limits", testLimits);
     ADD("reconfigure", testReconfigure);

@@ -60,6 +60,7 @@
 #include <libtorrent/read_resume_data.hpp>
 #include <libtorrent/session.hpp>
 #include <libtorrent/session_params.hpp>
+#include <libtorrent/session_stats.hpp>
 #include <libtorrent/torrent_info.hpp>
 #include <libtorrent/torrent_status.hpp>
 #include <libtorrent/write_resume_data.hpp>
@@ -416,6 +417,8 @@ struct _VirTorrentEngine : std::enable_shared_from_this<_VirTorrentEngine> {
     bool dht = false, pex = false;
     std::vector<std::pair<std::string, int>> bootstrap;
     gint64 bootstrap_at = 0, bootstrap_pause = G_USEC_PER_SEC;
+    gint64 dht_nodes = 0;                       /* at the last count, and */
+    gint64 count_at = 0;                        /* when to count again */
     std::vector<std::string> trackers;
     std::map<std::string, std::unique_ptr<Torrent>> torrents;
     std::map<lt::torrent_handle, Torrent *> handles;
@@ -447,6 +450,7 @@ struct _VirTorrentEngine : std::enable_shared_from_this<_VirTorrentEngine> {
     void onStatus(lt::torrent_status const &status);
     void onError(lt::torrent_handle const &handle, lt::error_code const &ec, char const *file);
     bool learnMetainfo(Torrent &t);
+    void onStats(gint64 nodes);
     void announce(Torrent &t, gint64 now);
     void discover(Torrent &t);
     std::vector<std::string> trackersOf(Torrent const &t) const;
@@ -839,6 +843,11 @@ Engine::onAlert(lt::alert *alert)
          * are others.  What is what was asked for, yet cannot be used, is. */
         if (t && t->metadata_only && a->error != lt::errors::mismatching_info_hash)
             fail(*t, format(_("the torrent is malformed: %s"), a->error.message().c_str()));
+    } else if (auto a = lt::alert_cast<lt::session_stats_alert>(alert)) {
+        static int const nodes = lt::find_metric_idx("dht.dht_nodes");
+
+        if (nodes >= 0)
+            onStats(a->counters()[nodes]);
     } else if (auto a = lt::alert_cast<lt::listen_failed_alert>(alert)) {
         g_info("%s", a->message().c_str());
     }
@@ -903,12 +912,26 @@ Engine::onStatus(lt::torrent_status const &status)
         t->tell_metadata = false;
         queue(*t, VIR_TORRENT_EVENT_METADATA);
     }
-    if (t->state == VIR_TORRENT_COMPLETE && !t->told_complete) {
+    if (t->state == VIR_TORRENT_COMPLETE && !t->told_complete && !t->tell_metadata) {
         t->told_complete = true;
         queue(*t, VIR_TORRENT_EVENT_COMPLETE);
     }
     if (t->id == priority && old != t->state)
         prioritize();
+}
+
+/* The DHT is there, or there again: it knows nothing of us yet. */
+void
+Engine::onStats(gint64 nodes)
+{
+    if (nodes > 0 && dht_nodes == 0) {
+        for (auto &it : torrents) {
+            it.second->added = g_get_monotonic_time();
+            it.second->announce_at = 0;
+            it.second->announce_pause = G_USEC_PER_SEC;
+        }
+    }
+    dht_nodes = nodes;
 }
 
 /* The info dictionary came: judge it, then begin with the data. */
@@ -1035,7 +1058,11 @@ Engine::onTick()
         for (auto const &node : bootstrap)
             session->add_dht_node(node);
         bootstrap_at = now + bootstrap_pause;
-        bootstrap_pause = std::min<gint64>(bootstrap_pause * 2, 60 * G_USEC_PER_SEC);
+        bootstrap_pause = std::min<gint64>(bootstrap_pause * 2, (dht_nodes ? 60 : 5) * G_USEC_PER_SEC);
+    }
+    if (dht && now >= count_at) {
+        session->post_session_stats();
+        count_at = now + (dht_nodes ? 10 : 1) * G_USEC_PER_SEC;
     }
     for (auto &it : torrents) {
         Torrent &t = *it.second;
@@ -1291,7 +1318,7 @@ fromResume(Engine &e, Torrent &t, lt::add_torrent_params &params, GBytes *resume
         params.ti = saved.ti;
         t.metadata_only = false;
         t.state = VIR_TORRENT_CHECKING;
-        t.tell_metadata = !alone;
+        t.tell_metadata = true;
     }
     if (alone) {
         t.key = key;

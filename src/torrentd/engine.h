@@ -87,7 +87,8 @@ typedef struct {
 } VirTorrentStatus;
 
 typedef enum {
-    VIR_TORRENT_EVENT_METADATA,      /* the info dictionary is here: virTorrentEngineGetMetainfo() answers */
+    VIR_TORRENT_EVENT_METADATA,      /* virTorrentEngineGetMetainfo() answers; once after each
+                                        virTorrentEngineAdd() without metainfo, before COMPLETE */
     VIR_TORRENT_EVENT_COMPLETE,      /* every piece is verified and on disk, no descriptor is open for writing;
                                         once after each virTorrentEngineAdd(), of a seed too */
     VIR_TORRENT_EVENT_FAILED,        /* message tells why; the torrent stays, stopped */
