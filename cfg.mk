@@ -22,6 +22,10 @@ local-checks-to-skip = \
 exclude_file_name_regexp--sc_trailing_blank = ^src/libvirt/.*\.patch$$
 exclude_file_name_regexp--sc_prohibit_atoi_atof = ^tests/
 
+# sc_po_check: C++ too.
+override perl_translatable_files_list_ = \
+  -e 'foreach $$file (@ARGV) { $$file =~ /\.(c|h|cpp)$$/ && -r $$file && print "$$file "; }'
+
 # Who may know whom: see docs/architecture.rst.
 sc_rooms_libtorrent:
 	@prohibit='^ *# *include *[<"](libtorrent|boost)/' \

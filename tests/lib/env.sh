@@ -11,6 +11,9 @@ export TORRENTPOOL_CACHE=${TORRENTPOOL_CACHE:-$top/.cache}
 export TORRENTPOOL_BUILD=${TORRENTPOOL_BUILD:-$TORRENTPOOL_CACHE/build}
 export PATH=$PATH:/usr/sbin:/sbin
 libvirt_version=9.0.0
+# git, which lists the sources for syntax-check, may run as another user than
+# the one who checked them out.
+export GIT_CONFIG_COUNT=1 GIT_CONFIG_KEY_0=safe.directory GIT_CONFIG_VALUE_0=$top
 
 die() {
     printf '%s: %s\n' "${0##*/}" "$*" >&2
