@@ -246,7 +246,7 @@ virStorageTorrentPoolBackingOutside(virStorageVolDef *vol,
     VIR_AUTOCLOSE fd = -1;
 
     if (virStorageTorrentPoolBackingHold(backing, path) < 0 ||
-        (fd = virStorageTorrentPoolFileOpen(path)) < 0 ||
+        (fd = virStorageTorrentPoolFileOpen(path, true)) < 0 ||
         !(info = virStorageTorrentPoolFileProbe(fd, path)))
         return -1;
 

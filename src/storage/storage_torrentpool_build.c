@@ -157,7 +157,7 @@ virStorageTorrentPoolDraftFinish(virStorageTorrentPoolDraft *draft,
     VIR_AUTOCLOSE fd = -1;
 
     if (master) {
-        if ((fd = virStorageTorrentPoolFileOpen(draft->path)) < 0 ||
+        if ((fd = virStorageTorrentPoolFileOpen(draft->path, false)) < 0 ||
             virStorageTorrentPoolFileFreeze(fd, draft->path) < 0)
             return -1;
 

@@ -302,15 +302,21 @@ virStorageTorrentPoolFileIsMaster(const char *path)
 }
 
 
-/* Returns a descriptor of a regular file, open for reading */
+/* Returns a descriptor of a regular file, open for reading; @follow: the path
+ * may be a symbolic link, it is the administrator's */
 int
-virStorageTorrentPoolFileOpen(const char *path)
+virStorageTorrentPoolFileOpen(const char *path,
+                              bool follow)
 {
+    int flags = O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC;
     VIR_AUTOCLOSE fd = -1;
     struct stat sb;
     int ret;
 
-    if ((fd = open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC)) < 0 ||
+    if (!follow)
+        flags |= O_NOFOLLOW;
+
+    if ((fd = open(path, flags)) < 0 ||
         fstat(fd, &sb) < 0) {
         virReportSystemError(errno, _("cannot open '%1$s'"), path);
         return -1;

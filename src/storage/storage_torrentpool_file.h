@@ -40,7 +40,8 @@ bool
 virStorageTorrentPoolFileIsMaster(const char *path);
 
 int
-virStorageTorrentPoolFileOpen(const char *path);
+virStorageTorrentPoolFileOpen(const char *path,
+                              bool follow);
 
 VirImageInfo *
 virStorageTorrentPoolFileProbe(int fd,

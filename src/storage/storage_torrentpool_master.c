@@ -53,7 +53,7 @@ virStorageTorrentPoolMasterPublish(virStoragePoolDef *def,
 
     virUUIDFormat(def->uuid, uuid);
 
-    if ((fd = virStorageTorrentPoolFileOpen(path)) < 0 ||
+    if ((fd = virStorageTorrentPoolFileOpen(path, false)) < 0 ||
         !(info = virStorageTorrentPoolFileProbe(fd, path))) {
         virResetLastError();
         return;
@@ -87,7 +87,7 @@ virStorageTorrentPoolMasterEnsure(virStoragePoolDef *def,
     g_autoptr(VirImageInfo) found = NULL;
     VIR_AUTOCLOSE fd = -1;
 
-    if ((fd = virStorageTorrentPoolFileOpen(path)) < 0 ||
+    if ((fd = virStorageTorrentPoolFileOpen(path, false)) < 0 ||
         !(found = virStorageTorrentPoolFileProbe(fd, path)))
         return -1;
 
@@ -241,7 +241,7 @@ virStorageTorrentPoolMasterSplit(virStoragePoolObj *pool,
     VIR_AUTOCLOSE buildfd = -1;
     VIR_AUTOCLOSE fd = -1;
 
-    if ((fd = virStorageTorrentPoolFileOpen(path)) < 0 ||
+    if ((fd = virStorageTorrentPoolFileOpen(path, false)) < 0 ||
         !(found = virStorageTorrentPoolFileProbe(fd, path)))
         return -1;
 

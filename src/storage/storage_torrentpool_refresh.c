@@ -55,7 +55,7 @@ virStorageTorrentPoolRefreshPublish(virStoragePoolDef *def,
 
     virUUIDFormat(def->uuid, uuid);
 
-    if ((fd = virStorageTorrentPoolFileOpen(path)) < 0 ||
+    if ((fd = virStorageTorrentPoolFileOpen(path, false)) < 0 ||
         !(info = virStorageTorrentPoolFileProbe(fd, path)))
         return NULL;
 
