@@ -20,6 +20,34 @@ typedef struct {
     VirTorrentStore *store;
 } Fixture;
 
+/* What the writer asks of the disk, in order (linked with --wrap). */
+static GString *trace;
+
+int __real_fsync(int fd);
+int __wrap_fsync(int fd);
+int __real_renameat(int olddir, const char *old, int newdir, const char *new);
+int __wrap_renameat(int olddir, const char *old, int newdir, const char *new);
+
+int
+__wrap_fsync(int fd)
+{
+    g_autofree char *link = g_strdup_printf("/proc/self/fd/%d", fd);
+    g_autofree char *path = g_file_read_link(link, NULL);
+    g_autofree char *name = path ? g_path_get_basename(path) : NULL;
+
+    if (trace)
+        g_string_append_printf(trace, "fsync(%s) ", name && *name == '.' ? "temp" : name);
+    return __real_fsync(fd);
+}
+
+int
+__wrap_renameat(int olddir, const char *old, int newdir, const char *new)
+{
+    if (trace)
+        g_string_append_printf(trace, "rename(%s) ", new);
+    return __real_renameat(olddir, old, newdir, new);
+}
+
 static char *
 file(Fixture *f, const char *name)
 {
@@ -132,6 +160,27 @@ testSaveFails(Fixture *f, gconstpointer unused G_GNUC_UNUSED)
     g_test_assert_expected_messages();
     g_assert_cmpint(how, ==, 2);
     g_assert_cmpint(g_mkdir(meta, 0700), ==, 0);
+}
+
+/* What a power loss may find: whole files, and none that vouches for content
+ * which is not on the disk. */
+static void
+testDurable(Fixture *f, gconstpointer unused G_GNUC_UNUSED)
+{
+    g_autofree char *partial = file(f, "partial/a");
+
+    g_assert_true(g_file_set_contents(partial, "x", -1, NULL));
+    trace = g_string_new(NULL);
+    save(f, VIR_TORRENT_STORE_METAINFO, "a", "x");
+    virTorrentStoreFlush(f->store);
+    g_assert_true(g_str_has_prefix(trace->str, "fsync(temp) rename(a.torrent) fsync(meta) "));
+    g_string_truncate(trace, 0);
+    virTorrentStoreSyncFile(f->store, open(partial, O_RDONLY | O_CLOEXEC));
+    save(f, VIR_TORRENT_STORE_RESUME, "a", "x");
+    virTorrentStoreFlush(f->store);
+    g_assert_cmpstr(trace->str, ==, "fsync(a) rename(a.resume) ");
+    g_string_free(trace, TRUE);
+    trace = NULL;
 }
 
 static void
@@ -254,6 +303,7 @@ main(int argc, char **argv)
     ADD("save-load", testSaveLoad);
     ADD("order", testOrder);
     ADD("save-fails", testSaveFails);
+    ADD("durable", testDurable);
     ADD("list", testList);
     ADD("sweep", testSweep);
     ADD("partial-remove", testPartialRemove);

@@ -38,10 +38,17 @@ virTorrentPoolErrorQuark(void)
 static void
 virTorrentPoolResumeData(VirTorrentPool *pool, VirTorrentVolume *vol, GBytes *data)
 {
+    int fd;
+
     vol->saving = FALSE;
-    if (vol->state == VIR_TORRENT_VOLUME_FETCHING)
-        virTorrentStoreSave(pool->store, VIR_TORRENT_STORE_RESUME, vol->name, data,
-                            NULL, NULL, NULL);
+    if (vol->state != VIR_TORRENT_VOLUME_FETCHING)
+        return;
+    /* After a power loss, pieces it calls verified must not be holes. */
+    fd = virTorrentStorePartialOpen(pool->store, vol->name);
+    if (fd >= 0)
+        virTorrentStoreSyncFile(pool->store, fd);
+    virTorrentStoreSave(pool->store, VIR_TORRENT_STORE_RESUME, vol->name, data,
+                        NULL, NULL, NULL);
 }
 
 static void

@@ -71,6 +71,7 @@ typedef struct {
     gboolean durable;
     char *file;
     GBytes *content;             /* NULL: remove */
+    int fd;                      /* only fsync this; or -1 */
     VirTorrentStoreFunc func;
     gpointer opaque;
     GDestroyNotify destroy;
@@ -89,6 +90,8 @@ virTorrentStoreJobFree(gpointer opaque)
 
     if (job->destroy)
         job->destroy(job->opaque);
+    if (job->fd >= 0)
+        close(job->fd);
     g_free(job->file);
     g_clear_pointer(&job->content, g_bytes_unref);
     g_clear_pointer(&job->context, g_main_context_unref);
@@ -174,6 +177,11 @@ virTorrentStoreDo(VirTorrentStore *store, VirTorrentStoreJob *job)
 {
     int dirfd = store->fds[job->dir];
 
+    if (job->fd >= 0) {
+        if (fsync(job->fd) < 0)
+            g_warning("Cannot write a file to the disk: %s", g_strerror(errno));
+        return;
+    }
     store->dirty[job->dir] |= job->durable;
     if (job->content) {
         if (!virTorrentReplaceAt(dirfd, job->file, job->content, job->durable, &job->error))
@@ -212,6 +220,7 @@ virTorrentStoreJobNew(VirTorrentStoreDir dir, const char *file)
     VirTorrentStoreJob *job = g_new0(VirTorrentStoreJob, 1);
 
     job->dir = dir;
+    job->fd = -1;
     job->file = g_strdup(file);
     job->context = g_main_context_ref_thread_default();
     return job;
@@ -323,6 +332,15 @@ virTorrentStoreSave(VirTorrentStore *store,
     job->func = func;
     job->opaque = opaque;
     job->destroy = destroy;
+    virTorrentStorePush(store, job);
+}
+
+void
+virTorrentStoreSyncFile(VirTorrentStore *store, int fd)
+{
+    VirTorrentStoreJob *job = virTorrentStoreJobNew(DIR_META, NULL);
+
+    job->fd = fd;
     virTorrentStorePush(store, job);
 }
 

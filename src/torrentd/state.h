@@ -46,6 +46,9 @@ void virTorrentStoreSave(VirTorrentStore *store,
                          VirTorrentStoreFunc func,
                          gpointer opaque,
                          GDestroyNotify destroy);
+/* Brings the content of the file @fd, which is taken, to the disk before what is
+ * queued later is written: what says that it is good must not outlive it. */
+void virTorrentStoreSyncFile(VirTorrentStore *store, int fd);
 void virTorrentStoreRemove(VirTorrentStore *store,
                            VirTorrentStoreKind kind,
                            const char *name);

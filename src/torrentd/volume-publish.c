@@ -255,7 +255,11 @@ void
 virTorrentVolumeSaveStamp(VirTorrentVolume *vol)
 {
     g_autoptr(GBytes) stamp = virTorrentStampMake(&vol->seen);
+    int fd = openat(vol->pool->targetfd, vol->name,
+                    O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
 
+    if (fd >= 0)
+        virTorrentStoreSyncFile(vol->pool->store, fd);
     virTorrentVolumeSave(vol, VIR_TORRENT_STORE_STAT, stamp);
     virTorrentStoreRemove(vol->pool->store, VIR_TORRENT_STORE_RESUME, vol->name);
     virTorrentStoreRemove(vol->pool->store, VIR_TORRENT_STORE_MAGNET, vol->name);
