@@ -312,7 +312,6 @@ virStorageTorrentPoolInputIsCopy(const virStorageTorrentPoolInput *input,
 
 static int
 virStorageTorrentPoolDraftCopy(virStorageTorrentPoolDraft *draft,
-                               virStoragePoolObj *pool,
                                const virStorageTorrentPoolInput *input)
 {
     virStorageVolDef *vol = &draft->vol;
@@ -344,6 +343,15 @@ virStorageTorrentPoolDraftCopy(virStorageTorrentPoolDraft *draft,
         return -1;
     }
 
+    return 0;
+}
+
+
+static int
+virStorageTorrentPoolBuildGrow(virStoragePoolObj *pool,
+                               virStorageVolDef *vol,
+                               const virStorageTorrentPoolInput *input)
+{
     if (vol->target.capacity <= input->info->capacity)
         return 0;
 
@@ -363,23 +371,32 @@ virStorageTorrentPoolBuildCopy(virStoragePoolObj *pool,
 {
     g_auto(virStorageTorrentPoolDraft) draft = { 0 };
     virStoragePoolDef *def = virStoragePoolObjGetDef(pool);
+    bool copy = virStorageTorrentPoolInputIsCopy(input, vol);
     int rc;
 
     if (virStorageTorrentPoolDraftInit(&draft, def, vol) < 0)
         return -1;
 
-    if (overlay || virStorageTorrentPoolInputIsCopy(input, vol)) {
-        rc = virStorageTorrentPoolDraftCopy(&draft, pool, input);
+    if (overlay || copy) {
+        rc = virStorageTorrentPoolDraftCopy(&draft, input);
     } else {
         draft.vol.target.backingStore = NULL;
         rc = virStorageBackendVolBuildFromLocal(pool, &draft.vol, input->vol,
                                                 flags & ~VIR_STORAGE_VOL_CREATE_REFLINK);
     }
 
-    if (rc < 0)
+    if (rc < 0 ||
+        (copy && virStorageTorrentPoolBuildGrow(pool, &draft.vol, input) < 0) ||
+        virStorageTorrentPoolDraftFinish(&draft, def, master) < 0)
         return -1;
 
-    return virStorageTorrentPoolDraftFinish(&draft, def, master);
+    /* an overlay finds what it is made on only where it belongs */
+    if (overlay && virStorageTorrentPoolBuildGrow(pool, vol, input) < 0) {
+        unlink(vol->target.path);
+        return -1;
+    }
+
+    return 0;
 }
 
 

@@ -33,6 +33,14 @@ must host_exec A qemu-img compare -q $target/web01.qcow2 $target/copy.qcow2
 must host_exec A qemu-io -f qcow2 -c 'write -P 0xa5 4M 64k' $target/copy.qcow2
 must host_exec A qemu-io -r -f qcow2 -c 'read -P 0x5a 4M 64k' $target/web01.qcow2
 
+step 'a larger clone of a clone'
+printf '<volume><name>larger.qcow2</name><capacity unit="GiB">3</capacity>' >larger.xml
+printf '<target><format type="qcow2"/></target></volume>\n' >>larger.xml
+must virsh_on A vol-create-from $pool "$LAB/larger.xml" web01.qcow2 --inputpool $pool
+is backing debian.qcow2 "$(basename "$(backing A larger.qcow2)")"
+is capacity 3221225472 "$(vol_field A larger.qcow2 /volume/capacity)"
+must host_exec A qemu-io -r -f qcow2 -c 'read -P 0x5a 4M 64k' $target/larger.qcow2
+
 step 'the other clones and the master are as before'
 clone_is_good A web02.qcow2 debian.qcow2
 is checksum "$want" "$(sum_of "$(in_pool A debian.qcow2)")"
