@@ -5,7 +5,7 @@
 
 mib=4096
 ((BENCH_QUICK)) && mib=1024
-make -s -C "$TORRENTPOOL_BUILD/tests" bench-hash >&2 || die 'bench-hash does not build'
+built=$(make -s -C "$TORRENTPOOL_BUILD/tests" bench-hash 2>&1) || die "bench-hash does not build: $built"
 out=$("$TORRENTPOOL_BUILD/tests/bench-hash" "$BENCH_OUT" "$mib") || die "bench-hash: $out"
 grep -v '^figure' <<<"$out"
 grep '^figure' <<<"$out" >>"$BENCH_FIGURES"
