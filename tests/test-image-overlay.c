@@ -3,7 +3,7 @@
  *
  * SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * openat(), linkat() and fsync() are wrapped at link time, so that file systems
+ * openat(), linkat(), fsync() and sync_file_range() are wrapped at link time, so that file systems
  * without O_TMPFILE or hard links, and disks that fail, can be had anywhere.
  */
 
@@ -16,6 +16,7 @@
 #include <stdarg.h>
 #include <sys/mount.h>
 #include <sys/resource.h>
+#include <sys/vfs.h>
 #include <sys/wait.h>
 
 #define KiB G_GUINT64_CONSTANT(1024)
@@ -29,6 +30,7 @@ static struct {
     gboolean no_tmpfile;
     gboolean no_link;
     int fsync_fails_at;         /* nth call from now; 0: never */
+    int range_errno;            /* of sync_file_range(); 0: as it is */
     guint hits;                 /* proves that the fault was there */
 } faults;
 
@@ -38,6 +40,8 @@ int __real_linkat(int fd1, const char *path1, int fd2, const char *path2, int fl
 int __wrap_linkat(int fd1, const char *path1, int fd2, const char *path2, int flags);
 int __real_fsync(int fd);
 int __wrap_fsync(int fd);
+int __real_sync_file_range(int fd, off64_t offset, off64_t count, unsigned int flags);
+int __wrap_sync_file_range(int fd, off64_t offset, off64_t count, unsigned int flags);
 
 int
 __wrap_openat(int dirfd, const char *path, int flags, ...)
@@ -80,6 +84,17 @@ __wrap_fsync(int fd)
         return -1;
     }
     return __real_fsync(fd);
+}
+
+
+int
+__wrap_sync_file_range(int fd, off64_t offset, off64_t count, unsigned int flags)
+{
+    if (faults.range_errno) {
+        errno = faults.range_errno;
+        return -1;
+    }
+    return __real_sync_file_range(fd, offset, count, flags);
 }
 
 
@@ -457,11 +472,21 @@ testPoorFileSystem(Scratch *s, gconstpointer data G_GNUC_UNUSED)
 }
 
 
-/* The file's fsync() fails, then the directory's: no name either time. */
+/* The file's fsync() fails, then the directory's: no name either time. Nor is
+ * there one where order is kept without them and the bytes cannot be written. */
 static void
 testDiskError(Scratch *s, gconstpointer data G_GNUC_UNUSED)
 {
+    struct statfs fs;
     int n;
+
+    g_assert_cmpint(fstatfs(s->dirfd, &fs), ==, 0);
+    if (fs.f_type == 0xef53 || fs.f_type == 0x58465342) {
+        faults.range_errno = EIO;
+        overlayFails(s, "o", &plain, VIR_IMAGE_ERROR_FAILED);
+        g_assert_cmpuint(scratchCount(s), ==, 0);
+    }
+    faults.range_errno = ENOSYS;
 
     for (n = 1; n <= 2; n++) {
         faults.hits = 0;
@@ -470,6 +495,7 @@ testDiskError(Scratch *s, gconstpointer data G_GNUC_UNUSED)
         g_assert_cmpuint(faults.hits, ==, 1);
         g_assert_cmpuint(scratchCount(s), ==, 0);
     }
+    faults.range_errno = 0;
 }
 
 

@@ -13,8 +13,8 @@
  * Only the used beginnings of the first three are written, the rest is holes
  * too, so that a clone takes a few file system blocks whatever its capacity.
  *
- * Crash safety: the file is whole and on disk before it gets its name, and
- * link() never replaces.  Where the file system has no O_TMPFILE a crash can
+ * Crash safety: the file is whole and on disk before it gets its name (see
+ * image_sync.c), and link() never replaces.  Where the file system has no O_TMPFILE a crash can
  * leave a file behind whose name begins with ".torrentpool-".
  */
 
@@ -196,6 +196,7 @@ static gboolean
 virImageOverlayFill(int fd,
                     const VirImageOverlayOptions *options,
                     const OverlayLayout *l,
+                    gboolean *sync_name,
                     GError **error)
 {
     gsize len = 0;
@@ -216,7 +217,7 @@ virImageOverlayFill(int fd,
         return virImageSystemError(error, errno, _("cannot set the owner of the clone"));
     if (fchmod(fd, options->mode) < 0)
         return virImageSystemError(error, errno, _("cannot set the mode of the clone"));
-    if (fsync(fd) < 0)
+    if (virImageSyncContent(fd, sync_name) < 0)
         return virImageSystemError(error, errno, _("cannot write the clone"));
     return TRUE;
 }
@@ -289,7 +290,8 @@ virImageTempLink(int dirfd, int fd, const char *tmp, const char *name, GError **
  * virImageOverlayCreate:
  * @dirfd: descriptor of the directory, open for reading
  *
- * Returns TRUE when @name is there, whole and on disk.
+ * Returns TRUE when @name is there, whole, and will be whole after a crash if it
+ * is there then.
  */
 gboolean
 virImageOverlayCreate(int dirfd,
@@ -299,6 +301,7 @@ virImageOverlayCreate(int dirfd,
 {
     g_autofree char *tmp = NULL;
     OverlayLayout layout = { 0 };
+    gboolean sync_name = TRUE;
     gboolean ok;
     int fd;
 
@@ -307,14 +310,13 @@ virImageOverlayCreate(int dirfd,
         (fd = virImageTempOpen(dirfd, &tmp, error)) < 0)
         return FALSE;
 
-    ok = virImageOverlayFill(fd, options, &layout, error) &&
+    ok = virImageOverlayFill(fd, options, &layout, &sync_name, error) &&
         virImageTempLink(dirfd, fd, tmp, name, error);
     if (tmp)
         unlinkat(dirfd, tmp, 0);
-    /* its fsync() has told already what could go wrong */
+    /* it has been told already what could go wrong */
     g_close(fd, NULL);
-    /* the name must survive as well as the bytes */
-    if (ok && fsync(dirfd) < 0) {
+    if (ok && sync_name && fsync(dirfd) < 0) {
         ok = virImageSystemError(error, errno, _("cannot write the clone's directory"));
         unlinkat(dirfd, name, 0);
     }
