@@ -7,7 +7,7 @@ lab_enter "$@"
 hosts_with_pool A B
 random_qcow2 debian.qcow2 4
 publish A debian.qcow2
-cp "$(in_pool A .torrentpool/meta/debian.qcow2.torrent)" m.torrent
+cp "$(torrent_file A debian.qcow2)" m.torrent
 
 step 'vol-upload of the .torrent into a private volume on B, from afar'
 must virsh_on B vol-create-as $pool debian.torrent "$(stat -c %s m.torrent)" --format raw
@@ -28,7 +28,7 @@ must virsh_on B pool-refresh $pool
 step 'the same when the file is just put into the directory'
 random_qcow2 second.qcow2 2
 publish A second.qcow2
-cp "$(in_pool A .torrentpool/meta/second.qcow2.torrent)" "$(in_pool B any-name.torrent)"
+cp "$(torrent_file A second.qcow2)" "$(in_pool B any-name.torrent)"
 must virsh_on B pool-refresh $pool
 wait_state B second.qcow2 seeding 20
 is checksum "$(sum_of second.qcow2)" "$(sum_of "$(in_pool B second.qcow2)")"

@@ -28,7 +28,7 @@ is format qcow2 "$(vol_field A debian.qcow2 /volume/target/format/@type)"
 is capacity 67108864 "$(vol_field A debian.qcow2 /volume/capacity)"
 
 step 'its metainfo is on disk, and publishing again is refused because the name is taken'
-present "$(in_pool A .torrentpool/meta/debian.qcow2.torrent)"
+present "$(torrent_file A debian.qcow2)"
 refused 'exists|taken|in use' virsh_on A vol-create-from $pool new.xml --inputpool default debian.qcow2
 wait_state A debian.qcow2 seeding 5
 

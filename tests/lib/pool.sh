@@ -138,7 +138,15 @@ wait_key() {
     wait_for 5 has_key "$1" "$2" || fail "the key of $2 does not tell its info-hash: $(vol_field "$1" "$2" /volume/key)"
 }
 
-# The link of this host goes through here: copies a volume's XML.
+# The .torrent of a master; virttorrentd writes it behind the state's back.
+torrent_file() {
+    local file
+    file=$(in_pool "$1" ".torrentpool/meta/$2.torrent")
+    wait_for 5 test -s "$file" || fail "there is no metainfo of $2 on $1"
+    echo "$file"
+}
+
+# give_xml FROM TO VOLUME: what vol-dumpxml says on the one is created on the other
 give_xml() {
     vol_xml "$1" "$3" >"$LAB/$3.xml" || fail "no XML of $3 on $1"
     virsh_on "$2" vol-create $pool "$LAB/$3.xml"
