@@ -41,8 +41,10 @@ typedef struct {
     const char *state;           /* of each volume; NULL: there is none */
     const char *arrives;         /* file that is complete at the third poll */
     gboolean no_pool;
+    char *fetched;               /* the last FetchMagnet's name and link */
 
     int status;                  /* of the program that ran last */
+    char *out;
     char *err;
     double seconds;
 } Fixture;
@@ -86,6 +88,15 @@ serverCall(GDBusConnection *connection G_GNUC_UNUSED,
         if (!f->no_pool)
             g_variant_builder_add(&pools, "(sss)", UUID, "masters", f->pool);
         g_dbus_method_invocation_return_value(invocation, g_variant_new("(a(sss))", &pools));
+    } else if (g_str_equal(method, "FetchMagnet")) {
+        const char *name;
+        const char *magnet;
+
+        g_variant_get(args, "(&s&s&s@a{sv})", NULL, &name, &magnet, NULL);
+        g_free(f->fetched);
+        f->fetched = g_strdup_printf("%s %s", name, magnet);
+        f->state = "fetching";
+        g_dbus_method_invocation_return_value(invocation, NULL);
     } else if (!f->state) {
         g_dbus_method_invocation_return_dbus_error(invocation, INTERFACE ".Error.NoVolume", "no such volume");
     } else if (g_str_equal(method, "PrioritizeVolume")) {
@@ -170,16 +181,15 @@ serverStop(Fixture *f)
 
 /* --- the program --- */
 
-/* Its stdout must stay empty whatever it does. */
 static void
-hook(Fixture *f, const char *operation, const char *sub_operation, const char *xml)
+hookRun(Fixture *f, const char *operation, const char *sub_operation, const char *xml)
 {
     g_autofree char *program = g_test_build_filename(G_TEST_BUILT, "..", "src", "virt-torrentpool-hook", NULL);
     g_autoptr(GSubprocessLauncher) launcher = g_subprocess_launcher_new(G_SUBPROCESS_FLAGS_STDOUT_PIPE |
                                                                         G_SUBPROCESS_FLAGS_STDERR_PIPE);
     g_autoptr(GSubprocess) child = NULL;
     g_autoptr(GError) error = NULL;
-    g_autofree char *out = NULL;
+    g_autofree char *run = g_build_filename(f->scratch.dir, "run", NULL);
     gint64 start = g_get_monotonic_time();
     int input = memfd_create("domain", MFD_CLOEXEC);
 
@@ -191,18 +201,29 @@ hook(Fixture *f, const char *operation, const char *sub_operation, const char *x
 
     g_subprocess_launcher_setenv(launcher, "VIRTTORRENTD_SOCKET", f->socket, TRUE);
     g_subprocess_launcher_setenv(launcher, "VIRTTORRENTD_CONFIG", f->config, TRUE);
+    g_subprocess_launcher_setenv(launcher, "VIRT_TORRENTPOOL_RUN", run, TRUE);
+    g_subprocess_launcher_setenv(launcher, "VIRT_TORRENTPOOL_STATUS", f->scratch.dir, TRUE);
     g_subprocess_launcher_setenv(launcher, "LC_ALL", "C", TRUE);
     child = g_subprocess_launcher_spawn(launcher, &error, program, "web01", operation, sub_operation, "-", NULL);
     g_assert_no_error(error);
 
+    g_clear_pointer(&f->out, g_free);
     g_clear_pointer(&f->err, g_free);
-    g_subprocess_communicate_utf8(child, NULL, NULL, &out, &f->err, NULL);
+    g_subprocess_communicate_utf8(child, NULL, NULL, &f->out, &f->err, NULL);
     g_subprocess_wait(child, NULL, NULL);
     g_assert_true(g_subprocess_get_if_exited(child));
     f->status = g_subprocess_get_exit_status(child);
     f->seconds = (g_get_monotonic_time() - start) / 1e6;
-    g_assert_cmpstr(out, ==, "");
     g_test_message("%d after %.3f s: %s", f->status, f->seconds, f->err);
+}
+
+
+/* Its stdout must stay empty, but where it changes the domain. */
+static void
+hook(Fixture *f, const char *operation, const char *sub_operation, const char *xml)
+{
+    hookRun(f, operation, sub_operation, xml);
+    g_assert_cmpstr(f->out, ==, "");
 }
 
 
@@ -301,6 +322,8 @@ fixtureTearDown(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     g_free(f->config);
     g_free(f->pool);
     g_free(f->prioritized);
+    g_free(f->fetched);
+    g_free(f->out);
     g_free(f->err);
 }
 
@@ -496,6 +519,335 @@ testBadXml(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     assertFailed(f, "XML", NULL);
     hook(f, "prepare", "begin", "");
     assertFailed(f, "XML", NULL);
+    hook(f, "migrate", "begin", "<domain>");
+    assertFailed(f, "XML", NULL);
+}
+
+
+/* --- the destination of a migration --- */
+
+#define DISK(name, target) \
+    "<disk type='file'><driver type='qcow2'/><source file='%1$s/" name "'/><target dev='" target "'/></disk>"
+#define TOLD(disks) \
+    "<metadata><t:guest xmlns:t='http://libvirt.org/schemas/storagepool/torrent/1.0'>" disks "</t:guest></metadata>"
+#define ON_MASTER(target) \
+    "<t:disk target='" target "' master='master' format='raw' capacity='1048576'/>"
+#define COMING "<t:disk target='vda' master='coming.qcow2' magnet='magnet:?xt=urn:btih:0&amp;dn=x'/>"
+
+/* @body has the pool's directory where it says %1$s. */
+static void
+migrateRun(Fixture *f, const char *type, const char *body)
+{
+    g_auto(GStrv) parts = g_strsplit(body, "%1$s", -1);
+    g_autofree char *filled = g_strjoinv(f->pool, parts);
+    g_autofree char *xml = g_strdup_printf("<domain type='%s'><name>web01</name>%s</domain>", type, filled);
+
+    hookRun(f, "migrate", "begin", xml);
+}
+
+
+static void
+migrate(Fixture *f, const char *body)
+{
+    migrateRun(f, "kvm", body);
+    g_assert_cmpstr(f->out, ==, "");
+}
+
+
+static gboolean
+inPool(Fixture *f, const char *name)
+{
+    g_autofree char *path = g_build_filename(f->pool, name, NULL);
+
+    return g_file_test(path, G_FILE_TEST_EXISTS);
+}
+
+
+static void
+assertOverlay(Fixture *f, const char *name)
+{
+    g_autofree char *path = g_build_filename(f->pool, name, NULL);
+    g_autoptr(VirImageInfo) info = NULL;
+    int fd = open(path, O_RDONLY);
+
+    g_assert_cmpint(fd, >=, 0);
+    info = virImageProbe(fd, NULL);
+    close(fd);
+    g_assert_nonnull(info);
+    g_assert_cmpstr(info->format, ==, "qcow2");
+    g_assert_cmpuint(info->capacity, ==, 1024 * 1024);
+    g_assert_cmpstr(info->backing_file, ==, "master");
+    g_assert_cmpstr(info->backing_format, ==, "raw");
+}
+
+
+/* How many notes there are; ages them by @age_s. */
+static guint
+notes(Fixture *f, gint64 age_s)
+{
+    g_autofree char *run = g_build_filename(f->scratch.dir, "run", NULL);
+    g_autoptr(GDir) dir = g_dir_open(run, 0, NULL);
+    const char *name;
+    guint n = 0;
+
+    while (dir && (name = g_dir_read_name(dir))) {
+        g_autofree char *file = g_build_filename(run, name, NULL);
+        g_autoptr(GKeyFile) note = g_key_file_new();
+
+        g_assert_true(g_key_file_load_from_file(note, file, G_KEY_FILE_NONE, NULL));
+        g_key_file_set_int64(note, "guest", "time",
+                             g_key_file_get_int64(note, "guest", "time", NULL) - age_s * G_TIME_SPAN_SECOND);
+        g_assert_true(g_key_file_save_to_file(note, file, NULL));
+        n++;
+    }
+    return n;
+}
+
+
+/* What libvirt keeps of the guest. */
+static void
+status(Fixture *f, const char *state, const char *job)
+{
+    g_autofree char *xml = g_strdup_printf("<domstatus %s pid='1'><job type='none' %s/></domstatus>", state, job);
+
+    scratchWrite(&f->scratch, "web01.xml", xml, strlen(xml));
+}
+
+
+static void
+grow(Fixture *f, const char *name)
+{
+    g_autofree char *path = g_build_filename(f->pool, name, NULL);
+
+    g_assert_cmpint(truncate(path, 4 * 1024 * 1024), ==, 0);
+}
+
+
+static void
+testMigrateMakes(Fixture *f, gconstpointer data G_GNUC_UNUSED)
+{
+    migrate(f, TOLD(ON_MASTER("vda")) "<devices>" DISK("new", "vda") "</devices>");
+    assertPassed(f);
+    assertOverlay(f, "new");
+    g_assert_cmpuint(notes(f, 0), ==, 1);
+    g_assert_cmpuint(f->connections, ==, 0);
+}
+
+
+/* What the user wrote as <backingStore> does as well. */
+static void
+testMigrateBackingStore(Fixture *f, gconstpointer data G_GNUC_UNUSED)
+{
+    migrate(f, TOLD("<t:disk target='vda' capacity='1048576'/>")
+            "<devices><disk type='file'><driver type='qcow2'/><source file='%1$s/new'/>"
+            "<backingStore type='file'><format type='raw'/><source file='%1$s/master'/><backingStore/></backingStore>"
+            "<target dev='vda'/></disk></devices>");
+    assertPassed(f);
+    assertOverlay(f, "new");
+}
+
+
+static void
+testMigrateNothing(Fixture *f, gconstpointer data G_GNUC_UNUSED)
+{
+    static const char *const bodies[] = {
+        /* told nothing, or of another disk */
+        "<devices>" DISK("new", "vda") "</devices>",
+        TOLD(ON_MASTER("vdb")) "<devices>" DISK("new", "vda") "</devices>",
+        /* not in a pool; a master elsewhere */
+        TOLD(ON_MASTER("vda")) "<devices>" DISK("../new", "vda") "</devices>",
+        TOLD("<t:disk target='vda' master='../plain' format='raw'/>") "<devices>" DISK("new", "vda") "</devices>",
+        TOLD("<t:disk target='vda' master='/etc/passwd' format='raw'/>") "<devices>" DISK("new", "vda") "</devices>",
+        /* not libvirt's metadata */
+        "<metadata><guest><disk target='vda' master='master' format='raw'/></guest></metadata>"
+        "<devices>" DISK("new", "vda") "</devices>",
+    };
+    gsize i;
+
+    for (i = 0; i < G_N_ELEMENTS(bodies); i++) {
+        migrate(f, bodies[i]);
+        assertPassed(f);
+        g_assert_false(inPool(f, "new"));
+    }
+    /* Xen copies no storage */
+    migrateRun(f, "xen", TOLD(ON_MASTER("vda")) "<devices>" DISK("new", "vda") "</devices>");
+    assertPassed(f);
+    g_assert_false(inPool(f, "new"));
+    g_assert_cmpuint(notes(f, 0), ==, 0);
+}
+
+
+static void
+testMigrateExists(Fixture *f, gconstpointer data G_GNUC_UNUSED)
+{
+    g_autofree char *path = g_build_filename(f->pool, "mine", NULL);
+    g_autofree char *content = NULL;
+
+    scratchWrite(&f->scratch, "pool/mine", "mine", 4);
+    migrate(f, TOLD(ON_MASTER("vda")) "<devices>" DISK("mine", "vda") "</devices>");
+    assertPassed(f);
+    hook(f, "prepare", "begin", "<domain/>");
+    hook(f, "stopped", "end", "<domain/>");
+    g_assert_true(g_file_get_contents(path, &content, NULL, NULL));
+    g_assert_cmpstr(content, ==, "mine");
+}
+
+
+static void
+testMigrateFetches(Fixture *f, gconstpointer data G_GNUC_UNUSED)
+{
+    scratchWrite(&f->scratch, "conf", "[hook]\ntimeout = 60\n", 20);
+    f->state = NULL;
+    f->arrives = "pool/coming.qcow2";
+    migrate(f, TOLD(COMING) "<devices>" DISK("new", "vda") "</devices>");
+    /* what comes is no qcow2 image, and not frozen */
+    assertFailed(f, "'vda'", "coming.qcow2", "no master", NULL);
+    g_assert_cmpstr(f->fetched, ==, "coming.qcow2 magnet:?xt=urn:btih:0&dn=x");
+    g_assert_cmpstr(f->prioritized, ==, "coming.qcow2");
+    g_assert_false(inPool(f, "new"));
+
+    g_assert_cmpint(fchmodat(f->scratch.dirfd, "pool/coming.qcow2", 0444, 0), ==, 0);
+    migrate(f, TOLD(COMING) "<devices>" DISK("new", "vda") "</devices>");
+    assertFailed(f, "'vda'", "coming.qcow2", "format", NULL);
+    g_assert_false(inPool(f, "new"));
+}
+
+
+static void
+testMigrateUnknown(Fixture *f, gconstpointer data G_GNUC_UNUSED)
+{
+    f->state = NULL;
+    migrate(f, TOLD("<t:disk target='vda' master='coming.qcow2'/>") "<devices>" DISK("new", "vda") "</devices>");
+    assertFailed(f, "coming.qcow2", "does not know it", "vol-create", NULL);
+    g_assert_null(f->fetched);
+    g_assert_false(inPool(f, "new"));
+}
+
+
+/* All disks or none. */
+static void
+testMigrateUndone(Fixture *f, gconstpointer data G_GNUC_UNUSED)
+{
+    scratchWrite(&f->scratch, "pool/private", "private", 7);
+    migrate(f, TOLD(ON_MASTER("vda") "<t:disk target='vdb' master='private' format='raw'/>")
+            "<devices>" DISK("new", "vda") DISK("new2", "vdb") "</devices>");
+    assertFailed(f, "'vdb'", "no master", NULL);
+    g_assert_false(inPool(f, "new"));
+    g_assert_false(inPool(f, "new2"));
+    g_assert_cmpuint(notes(f, 0), ==, 0);
+}
+
+
+static void
+testMigrateVolume(Fixture *f, gconstpointer data G_GNUC_UNUSED)
+{
+    migrateRun(f, "kvm", TOLD(ON_MASTER("vda"))
+               "<devices><disk type='volume'><driver type='qcow2'/><source pool='masters' volume='new' index='1'/>"
+               "<target dev='vda'/></disk><disk type='volume'><source pool='other' volume='x'/></disk></devices>");
+    assertPassed(f);
+    assertOverlay(f, "new");
+    g_assert_nonnull(strstr(f->out, "<disk type=\"file\">"));
+    g_assert_nonnull(strstr(f->out, "/pool/new\""));
+    g_assert_null(strstr(f->out, "pool=\"masters\""));
+    g_assert_nonnull(strstr(f->out, "pool=\"other\""));
+}
+
+
+/* The migration went on as far as QEMU on this side. */
+static void
+migrateStarted(Fixture *f)
+{
+    migrate(f, TOLD(ON_MASTER("vda")) "<devices>" DISK("new", "vda") "</devices>");
+    hook(f, "prepare", "begin", "<domain/>");
+    assertPassed(f);
+    status(f, "state='paused' reason='migration'", "async='migration in' phase='prepare' flags='0x81'");
+    hook(f, "started", "begin", "<domain/>");
+    assertPassed(f);
+    grow(f, "new");
+}
+
+
+static void
+testMigrateFails(Fixture *f, gconstpointer data G_GNUC_UNUSED)
+{
+    migrateStarted(f);
+    status(f, "state='paused' reason='migration'", "async='migration in' phase='finish3' flags='0x81'");
+    hook(f, "stopped", "end", "<domain/>");
+    assertPassed(f);
+    g_assert_false(inPool(f, "new"));
+    g_assert_cmpuint(notes(f, 0), ==, 0);
+}
+
+
+/* Once the guest may have run, its disk is its own. */
+static void
+testMigrateSucceeds(Fixture *f, gconstpointer data G_GNUC_UNUSED)
+{
+    static const char *const statuses[][2] = {
+        { "state='running' reason='migrated'", "async='migration in' phase='finish3' flags='0x81'" },
+        { "state='paused' reason='user'", "async='migration in' phase='finish3' flags='0x81'" },
+        { "state='paused' reason='migration'", "async='migration out' phase='confirm3' flags='0x81'" },
+        { "state='shutoff' reason='shutdown'", "async='none'" },
+        { "", "" },
+    };
+    gsize i;
+
+    for (i = 0; i < G_N_ELEMENTS(statuses); i++) {
+        migrateStarted(f);
+        status(f, statuses[i][0], statuses[i][1]);
+        hook(f, "stopped", "end", "<domain/>");
+        assertPassed(f);
+        g_assert_true(inPool(f, "new"));
+        g_assert_cmpuint(notes(f, 0), ==, 0);
+        g_assert_cmpint(unlinkat(f->scratch.dirfd, "pool/new", 0), ==, 0);
+    }
+
+    migrateStarted(f);
+    g_assert_cmpint(unlinkat(f->scratch.dirfd, "web01.xml", 0), ==, 0);
+    hook(f, "stopped", "end", "<domain/>");
+    g_assert_true(inPool(f, "new"));
+}
+
+
+/* An empty overlay is for a migration that fills it. */
+static void
+testMigrateWithoutCopy(Fixture *f, gconstpointer data G_GNUC_UNUSED)
+{
+    static const char *const jobs[] = { "async='migration in' flags='0x1'", "async='start'", "" };
+    gsize i;
+
+    for (i = 0; i < G_N_ELEMENTS(jobs); i++) {
+        migrate(f, TOLD(ON_MASTER("vda")) "<devices>" DISK("new", "vda") "</devices>");
+        hook(f, "prepare", "begin", "<domain/>");
+        status(f, "state='paused' reason='migration'", jobs[i]);
+        hook(f, "started", "begin", "<domain/>");
+        assertFailed(f, "--copy-storage-inc", NULL);
+        hook(f, "stopped", "end", "<domain/>");
+        g_assert_false(inPool(f, "new"));
+    }
+}
+
+
+/* Nobody came: it goes, unless somebody uses it now. */
+static void
+testMigrateNobodyCame(Fixture *f, gconstpointer data G_GNUC_UNUSED)
+{
+    static const char body[] = TOLD(ON_MASTER("vda")) "<devices>" DISK("new", "vda") "</devices>";
+
+    migrate(f, body);
+    hook(f, "stopped", "end", "<domain/>");
+    g_assert_true(inPool(f, "new"));
+    g_assert_cmpuint(notes(f, 60), ==, 1);
+    hook(f, "prepare", "begin", "<domain/>");
+    g_assert_false(inPool(f, "new"));
+    g_assert_cmpuint(notes(f, 0), ==, 0);
+
+    migrate(f, body);
+    grow(f, "new");
+    g_assert_cmpuint(notes(f, 60), ==, 1);
+    hook(f, "prepare", "begin", "<domain/>");
+    g_assert_true(inPool(f, "new"));
+    g_assert_cmpuint(notes(f, 0), ==, 0);
 }
 
 
@@ -505,7 +857,7 @@ testOtherOperations(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 {
     static const char *const operations[][2] = {
         { "reconnect", "begin" }, { "start", "begin" }, { "started", "begin" }, { "stopped", "end" },
-        { "release", "end" }, { "migrate", "begin" }, { "restore", "begin" }, { "attach", "begin" },
+        { "release", "end" }, { "migrate", "end" }, { "restore", "begin" }, { "attach", "begin" },
         { "prepare", "end" }, { "no-such-operation", "begin" }, { "", "" },
     };
     gsize i;
@@ -541,6 +893,18 @@ main(int argc, char **argv)
     TEST("nobody-answers", FALSE, testNobodyAnswers);
     TEST("bad-config", FALSE, testBadConfig);
     TEST("bad-xml", FALSE, testBadXml);
+    TEST("migrate/makes-overlay", TRUE, testMigrateMakes);
+    TEST("migrate/backing-store", FALSE, testMigrateBackingStore);
+    TEST("migrate/nothing-to-make", TRUE, testMigrateNothing);
+    TEST("migrate/never-over-what-exists", FALSE, testMigrateExists);
+    TEST("migrate/fetches-master", TRUE, testMigrateFetches);
+    TEST("migrate/unknown-master", TRUE, testMigrateUnknown);
+    TEST("migrate/all-or-nothing", FALSE, testMigrateUndone);
+    TEST("migrate/volume-becomes-file", TRUE, testMigrateVolume);
+    TEST("migrate/fails", FALSE, testMigrateFails);
+    TEST("migrate/succeeds", FALSE, testMigrateSucceeds);
+    TEST("migrate/without-copy", FALSE, testMigrateWithoutCopy);
+    TEST("migrate/nobody-came", FALSE, testMigrateNobodyCame);
     TEST("other-operations-succeed", FALSE, testOtherOperations);
     return g_test_run();
 }

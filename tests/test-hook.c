@@ -83,6 +83,39 @@ testDisks(void)
 }
 
 
+/* Where the master is told: the metadata's word is the last one. */
+static void
+testMigrationDisks(void)
+{
+    g_autoptr(GPtrArray) disks = disksOf(
+        "<domain type='kvm'><metadata><x:y xmlns:x='urn:x'/>"
+        "<torrent:guest xmlns:torrent='" VIR_HOOK_NAMESPACE "'>"
+        "  <torrent:disk target='vda' master='m.qcow2' magnet='magnet:?xt=1&amp;dn=2' capacity='1048576'/>"
+        "  <torrent:disk target='vdb' capacity='-1'/><torrent:other target='vdb' master='no'/></torrent:guest></metadata>"
+        "<devices>"
+        "<disk type='file'><source file='/p/a'/><target dev='vda'/>"
+        "  <backingStore type='file'><format type='raw'/><source file='/p/base'/></backingStore></disk>"
+        "<disk type='file'><source file='/p/b'/><target dev='vdb'/>"
+        "  <backingStore type='file'><format type='raw'/><source file='/p/base'/></backingStore></disk>"
+        "<disk type='file'><source file='/p/c'/><backingStore/><target dev='vdc'/></disk>"
+        "</devices></domain>");
+    const VirHookDisk *d = disks->pdata[0];
+
+    g_assert_cmpstr(d->master, ==, "m.qcow2");
+    g_assert_cmpstr(d->master_format, ==, "qcow2");
+    g_assert_cmpstr(d->magnet, ==, "magnet:?xt=1&dn=2");
+    g_assert_cmpuint(d->capacity, ==, 1048576);
+
+    d = disks->pdata[1];
+    g_assert_cmpstr(d->master, ==, "/p/base");
+    g_assert_cmpstr(d->master_format, ==, "raw");
+    g_assert_cmpuint(d->capacity, ==, 0);
+
+    d = disks->pdata[2];
+    g_assert_null(d->master);
+}
+
+
 static void
 testNoDisks(void)
 {
@@ -416,6 +449,7 @@ main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/hook/disks", testDisks);
+    g_test_add_func("/hook/migration-disks", testMigrationDisks);
     g_test_add_func("/hook/no-disks", testNoDisks);
     g_test_add_func("/hook/hostile-xml", testHostileXml);
     TEST("chain-complete", testChainComplete);

@@ -10,7 +10,8 @@
  * Rules:
  *  - only an operation in the table can fail: a failing 'reconnect' would kill
  *    a running guest, and operations that are not known today must not either;
- *  - nothing on stdout: libvirt would take it for the new domain XML;
+ *  - nothing on stdout but a changed domain XML, of 'migrate begin': libvirt
+ *    takes all that is there for one;
  *  - one sentence on stderr where it fails: libvirt shows it to its client;
  *  - libvirt is never called: it waits for us.
  */
@@ -26,9 +27,11 @@
 
 #include "hook_check.h"
 #include "hook_domain.h"
+#include "hook_made.h"
+#include "hook_migrate.h"
 #include "i18n.h"
 
-typedef gboolean (*VirHookFunc)(GError **error);
+typedef gboolean (*VirHookFunc)(const char *guest, const VirHookPlaces *places, GError **error);
 
 
 /* All of stdin, but no more than a domain can have. */
@@ -85,8 +88,61 @@ virHookConfig(void)
 }
 
 
+static void
+virHookPlacesInit(VirHookPlaces *places)
+{
+    const char *run_dir = g_getenv("VIRT_TORRENTPOOL_RUN");
+    const char *status_dir = g_getenv("VIRT_TORRENTPOOL_STATUS");
+    const char *base = geteuid() == 0 ? RUNSTATEDIR : g_get_user_runtime_dir();
+
+    places->run_dir = run_dir ? g_strdup(run_dir) : g_build_filename(base, "libvirt", "virt-torrentpool-hook", NULL);
+    if (status_dir)
+        places->status_dir = g_strdup(status_dir);
+    else
+        places->status_dir = g_build_filename(base, "libvirt", "qemu", geteuid() == 0 ? "" : "run", NULL);
+}
+
+
 static gboolean
-virHookPrepareBegin(GError **error)
+virHookMigrateBegin(const char *guest, const VirHookPlaces *places, GError **error)
+{
+    g_autofree char *xml = NULL;
+    g_autofree char *socket = virHookSocket();
+    g_autofree char *config = virHookConfig();
+    g_autofree char *changed = NULL;
+    gsize len = 0;
+
+    virHookMadeSweep(places);
+    if (!(xml = virHookReadDomain(&len, error)))
+        return FALSE;
+
+    if (!virHookMigrate(guest, xml, len, socket, config, places, &changed, error))
+        return FALSE;
+    if (changed)
+        fputs(changed, stdout);
+    return TRUE;
+}
+
+
+static gboolean
+virHookStartedBegin(const char *guest, const VirHookPlaces *places, GError **error)
+{
+    return virHookMadeStarted(places, guest, error);
+}
+
+
+/* Nothing of this can fail: the guest is gone. */
+static gboolean
+virHookStoppedEnd(const char *guest, const VirHookPlaces *places, GError **error G_GNUC_UNUSED)
+{
+    virHookMadeStopped(places, guest);
+    virHookMadeSweep(places);
+    return TRUE;
+}
+
+
+static gboolean
+virHookPrepareBegin(const char *guest, const VirHookPlaces *places, GError **error)
 {
     g_autofree char *xml = NULL;
     g_autofree char *socket = virHookSocket();
@@ -94,6 +150,8 @@ virHookPrepareBegin(GError **error)
     g_autoptr(GPtrArray) disks = NULL;
     gsize len = 0;
 
+    virHookMadeSweep(places);
+    virHookMadePrepare(places, guest);
     if (!(xml = virHookReadDomain(&len, error)) ||
         !(disks = virHookDomainDisks(xml, len, error)))
         return FALSE;
@@ -108,22 +166,27 @@ static const struct {
     const char *sub_operation;
     VirHookFunc func;
 } hookOperations[] = {
+    { "migrate", "begin", virHookMigrateBegin },
     { "prepare", "begin", virHookPrepareBegin },
+    { "started", "begin", virHookStartedBegin },
+    { "stopped", "end", virHookStoppedEnd },
 };
 
 
 static int
 virHookRun(const char *guest, const char *operation, const char *sub_operation)
 {
+    VirHookPlaces places;
     gsize i;
 
+    virHookPlacesInit(&places);
     for (i = 0; i < G_N_ELEMENTS(hookOperations); i++) {
         g_autoptr(GError) error = NULL;
 
         if (!g_str_equal(hookOperations[i].operation, operation) ||
             !g_str_equal(hookOperations[i].sub_operation, sub_operation))
             continue;
-        if (hookOperations[i].func(&error))
+        if (hookOperations[i].func(guest, &places, &error))
             continue;
         fprintf(stderr, _("torrentpool: guest '%1$s': %2$s\n"), guest, error->message);
         return EXIT_FAILURE;

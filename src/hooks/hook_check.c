@@ -58,8 +58,7 @@ virHookTimeout(const char *config, GError **error)
 }
 
 
-/* The file that the disk is; NULL without @error: not one of ours. */
-static char *
+char *
 virHookDiskPath(const VirHookDisk *disk, VirHookClient *client)
 {
     g_autofree char *target = NULL;
@@ -250,6 +249,40 @@ virHookWaitAll(GPtrArray *missing, VirHookClient *client, gint64 deadline, GErro
 
 
 gboolean
+virHookAwait(GPtrArray *missing,
+             VirHookClient *client,
+             const char *config,
+             gint64 *deadline,
+             GError **error)
+{
+    int timeout;
+
+    if (*deadline == 0) {
+        if ((timeout = virHookTimeout(config, error)) < 0)
+            return FALSE;
+        *deadline = g_get_monotonic_time() + timeout * G_TIME_SPAN_SECOND;
+    }
+    return virHookHurry(missing, client, error) &&
+        virHookWaitAll(missing, client, *deadline, error);
+}
+
+
+gboolean
+virHookFetch(const VirHookMissing *missing, const char *magnet, VirHookClient *client, GError **error)
+{
+    g_autofree char *uuid = NULL;
+    g_autofree char *name = NULL;
+    g_autoptr(GError) local = NULL;
+
+    if (!virHookMissingPool(missing, client, &uuid, &name, error))
+        return FALSE;
+    if (virHookClientFetch(client, uuid, name, magnet, &local))
+        return TRUE;
+    return virHookMissed(missing, local ? local->message : "?", error);
+}
+
+
+gboolean
 virHookPrepare(GPtrArray *disks,
                const char *socket,
                const char *config,
@@ -258,7 +291,6 @@ virHookPrepare(GPtrArray *disks,
     g_autoptr(VirHookClient) client = virHookClientNew(socket);
     g_autoptr(GPtrArray) missing = g_ptr_array_new_with_free_func((GDestroyNotify)virHookMissingFree);
     gint64 deadline = 0;
-    int timeout;
 
     for (;;) {
         /* again after each wait: what came can stand on something itself, and
@@ -267,14 +299,7 @@ virHookPrepare(GPtrArray *disks,
             return FALSE;
         if (missing->len == 0)
             return TRUE;
-
-        if (deadline == 0) {
-            if ((timeout = virHookTimeout(config, error)) < 0)
-                return FALSE;
-            deadline = g_get_monotonic_time() + timeout * G_TIME_SPAN_SECOND;
-        }
-        if (!virHookHurry(missing, client, error) ||
-            !virHookWaitAll(missing, client, deadline, error))
+        if (!virHookAwait(missing, client, config, &deadline, error))
             return FALSE;
     }
 }

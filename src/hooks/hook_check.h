@@ -8,6 +8,10 @@
 
 #include <glib.h>
 
+#include "hook_chain.h"
+#include "hook_client.h"
+#include "hook_domain.h"
+
 G_BEGIN_DECLS
 
 #define VIR_HOOK_CONFIG_GROUP "hook"
@@ -25,5 +29,23 @@ gboolean virHookPrepare(GPtrArray *disks,
                         const char *socket,
                         const char *config,
                         GError **error);
+
+/* The file that the disk is; NULL: not one of ours.  Where a volume's pool
+ * lies, only virttorrentd can tell: @client. */
+char *virHookDiskPath(const VirHookDisk *disk, VirHookClient *client);
+
+/* Waits until all of @missing (VirHookMissing) are here, put first in the
+ * queue.  @deadline: 0 at first, kept for further calls. */
+gboolean virHookAwait(GPtrArray *missing,
+                      VirHookClient *client,
+                      const char *config,
+                      gint64 *deadline,
+                      GError **error);
+
+/* Has virttorrentd fetch @missing from @magnet, if it does not know it already. */
+gboolean virHookFetch(const VirHookMissing *missing,
+                      const char *magnet,
+                      VirHookClient *client,
+                      GError **error);
 
 G_END_DECLS

@@ -175,8 +175,11 @@ virHookClientCall(VirHookClient *client,
         return NULL;
 
     g_dbus_error_strip_remote_error(local);
-    g_set_error(error, VIR_HOOK_ERROR, VIR_HOOK_ERROR_DAEMON,
-                _("virttorrentd did not answer %1$s (%2$s)"), method, local->message);
+    if (remote && g_str_has_prefix(remote, TORRENTD_INTERFACE))
+        g_set_error_literal(error, VIR_HOOK_ERROR, VIR_HOOK_ERROR_DAEMON, local->message);
+    else
+        g_set_error(error, VIR_HOOK_ERROR, VIR_HOOK_ERROR_DAEMON,
+                    _("virttorrentd did not answer %1$s (%2$s)"), method, local->message);
     return NULL;
 }
 
@@ -263,6 +266,28 @@ virHookClientGetVolume(VirHookClient *client, const char *uuid, const char *name
         return NULL;
     }
     return g_steal_pointer(&volume);
+}
+
+
+gboolean
+virHookClientFetch(VirHookClient *client, const char *uuid, const char *name, const char *magnet, GError **error)
+{
+    g_autoptr(GError) local = NULL;
+    g_autoptr(VirHookVolume) known = virHookClientGetVolume(client, uuid, name, &local);
+    g_autoptr(GVariant) reply = NULL;
+
+    if (known)
+        return TRUE;
+    if (local) {
+        g_propagate_error(error, g_steal_pointer(&local));
+        return FALSE;
+    }
+
+    reply = virHookClientCall(client, "FetchMagnet",
+                              g_variant_new("(sss@a{sv})", uuid, name, magnet,
+                                            g_variant_new_array(G_VARIANT_TYPE("{sv}"), NULL, 0)),
+                              "()", error);
+    return !!reply;
 }
 
 

@@ -32,6 +32,10 @@ char *virHookClientPoolUuid(VirHookClient *client, const char *dir, GError **err
 /* Fetch this one first.  FALSE without @error: virttorrentd does not know it. */
 gboolean virHookClientPrioritize(VirHookClient *client, const char *uuid, const char *name, GError **error);
 
+/* Begin to fetch @name from @magnet, unless it is known already. */
+gboolean virHookClientFetch(VirHookClient *client, const char *uuid, const char *name,
+                            const char *magnet, GError **error);
+
 typedef struct {
     char *state;
     char *error;                 /* the reason, in state failed */

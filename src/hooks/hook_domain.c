@@ -6,6 +6,15 @@
  * libvirt wrote the XML, but parts of it are what a user defined.  A document
  * type is refused outright: libvirt never writes one, and without it there are
  * no entities.  libxml2's own limits (depth, name and text lengths) stay on.
+ *
+ * What a disk stands on, the XML of a migration tells only where the user said
+ * it: libvirt drops backing stores that it found out by itself.  So it is taken
+ * from a <backingStore> or from the domain's metadata,
+ *
+ *     <torrent:guest xmlns:torrent='http://libvirt.org/schemas/storagepool/torrent/1.0'>
+ *       <torrent:disk target='vda' master='debian.qcow2' format='qcow2'
+ *                     capacity='10737418240' magnet='magnet:?...'/>
+ *     </torrent:guest>
  */
 
 #include <config.h>
@@ -38,6 +47,9 @@ virHookDiskFree(VirHookDisk *disk)
     g_free(disk->volume);
     g_free(disk->format);
     g_free(disk->target);
+    g_free(disk->master);
+    g_free(disk->master_format);
+    g_free(disk->magnet);
     g_free(disk);
 }
 
@@ -119,25 +131,105 @@ virHookDiskParse(xmlNode *node)
 }
 
 
+/* A <backingStore> that the user wrote; one level, as masters stand alone. */
+static void
+virHookDiskParseBacking(VirHookDisk *disk, xmlNode *node)
+{
+    xmlNode *backing = virHookXmlChild(node, "backingStore");
+    g_autofree char *type = virHookXmlAttribute(backing, "type", "");
+    g_autofree char *path = virHookXmlAttribute(virHookXmlChild(backing, "source"), "file", "");
+
+    if (!g_str_equal(type, "file") || !g_path_is_absolute(path))
+        return;
+
+    disk->master = g_steal_pointer(&path);
+    disk->master_format = virHookXmlAttribute(virHookXmlChild(backing, "format"), "type", "raw");
+}
+
+
+/* The metadata's word on @disk is the last one. */
+static void
+virHookDiskParseMetadata(VirHookDisk *disk, xmlNode *node)
+{
+    g_autofree char *master = virHookXmlAttribute(node, "master", "");
+    g_autofree char *capacity = virHookXmlAttribute(node, "capacity", "");
+
+    if (*master) {
+        g_free(disk->master);
+        disk->master = g_steal_pointer(&master);
+        g_free(disk->master_format);
+        disk->master_format = virHookXmlAttribute(node, "format", "qcow2");
+    }
+    if (!disk->magnet)
+        disk->magnet = virHookXmlAttribute(node, "magnet", NULL);
+    if (!g_ascii_string_to_unsigned(capacity, 10, 1, G_MAXINT64, &disk->capacity, NULL))
+        disk->capacity = 0;
+}
+
+
+static gboolean
+virHookXmlIsOurs(const xmlNode *node, const char *name)
+{
+    return node->type == XML_ELEMENT_NODE && node->ns &&
+        xmlStrEqual(node->ns->href, BAD_CAST VIR_HOOK_NAMESPACE) &&
+        xmlStrEqual(node->name, BAD_CAST name);
+}
+
+
+static void
+virHookDomainMetadata(const xmlNode *root, GPtrArray *disks)
+{
+    xmlNode *metadata = virHookXmlChild(root, "metadata");
+    xmlNode *guest = metadata ? metadata->children : NULL;
+    xmlNode *node;
+    guint i;
+
+    while (guest && !virHookXmlIsOurs(guest, "guest"))
+        guest = guest->next;
+
+    for (node = guest ? guest->children : NULL; node; node = node->next) {
+        g_autofree char *target = NULL;
+
+        if (!virHookXmlIsOurs(node, "disk"))
+            continue;
+        target = virHookXmlAttribute(node, "target", "");
+        for (i = 0; i < disks->len; i++) {
+            VirHookDisk *disk = g_ptr_array_index(disks, i);
+
+            if (g_str_equal(disk->target, target))
+                virHookDiskParseMetadata(disk, node);
+        }
+    }
+}
+
+
 static GPtrArray *
 virHookDomainCollect(const xmlNode *root)
 {
     GPtrArray *disks = g_ptr_array_new_with_free_func((GDestroyNotify)virHookDiskFree);
+    g_autofree char *type = virHookXmlAttribute((xmlNode *)root, "type", "");
+    gboolean copies = !g_str_equal(type, "xen"); /* Xen's migration copies no storage */
     xmlNode *devices = virHookXmlChild(root, "devices");
     xmlNode *node;
 
     for (node = virHookXmlChild(devices, "disk"); node; node = virHookXmlNext(node->next, "disk")) {
         VirHookDisk *disk = virHookDiskParse(node);
 
-        if (disk)
-            g_ptr_array_add(disks, disk);
+        if (!disk)
+            continue;
+        if (copies)
+            virHookDiskParseBacking(disk, node);
+        g_ptr_array_add(disks, disk);
     }
+    if (copies)
+        virHookDomainMetadata(root, disks);
     return disks;
 }
 
 
-GPtrArray *
-virHookDomainDisks(const char *xml, gsize len, GError **error)
+/* The parsed @xml, whose root is a <domain>. */
+static xmlDoc *
+virHookDomainRead(const char *xml, gsize len, GError **error)
 {
     g_autoptr(xmlDoc) doc = NULL;
     xmlNode *root;
@@ -156,6 +248,61 @@ virHookDomainDisks(const char *xml, gsize len, GError **error)
                             _("what libvirt handed over is no domain XML"));
         return NULL;
     }
+    return g_steal_pointer(&doc);
+}
 
-    return virHookDomainCollect(root);
+
+GPtrArray *
+virHookDomainDisks(const char *xml, gsize len, GError **error)
+{
+    g_autoptr(xmlDoc) doc = virHookDomainRead(xml, len, error);
+
+    return doc ? virHookDomainCollect(xmlDocGetRootElement(doc)) : NULL;
+}
+
+
+/* @disk's element, if it is this one, becomes a type='file'. */
+static void
+virHookDiskShift(const VirHookDisk *disk, xmlNode *node)
+{
+    xmlNode *source = virHookXmlChild(node, "source");
+    g_autofree char *type = virHookXmlAttribute(node, "type", "");
+    g_autofree char *target = virHookXmlAttribute(virHookXmlChild(node, "target"), "dev", "?");
+
+    if (!disk->shifted || !source || !g_str_equal(type, "volume") || !g_str_equal(target, disk->target))
+        return;
+
+    xmlSetProp(node, BAD_CAST "type", BAD_CAST "file");
+    xmlUnsetProp(source, BAD_CAST "pool");
+    xmlUnsetProp(source, BAD_CAST "volume");
+    xmlUnsetProp(source, BAD_CAST "mode");
+    xmlSetProp(source, BAD_CAST "file", BAD_CAST disk->path);
+}
+
+
+char *
+virHookDomainShift(const char *xml, gsize len, GPtrArray *disks, GError **error)
+{
+    g_autoptr(xmlDoc) doc = virHookDomainRead(xml, len, error);
+    xmlChar *text = NULL;
+    char *copy;
+    xmlNode *devices;
+    xmlNode *node;
+    guint i;
+
+    if (!doc)
+        return NULL;
+
+    devices = virHookXmlChild(xmlDocGetRootElement(doc), "devices");
+    for (node = virHookXmlChild(devices, "disk"); node; node = virHookXmlNext(node->next, "disk")) {
+        for (i = 0; i < disks->len; i++)
+            virHookDiskShift(g_ptr_array_index(disks, i), node);
+    }
+
+    xmlDocDumpMemory(doc, &text, NULL);
+    if (!text)
+        g_set_error_literal(error, VIR_HOOK_ERROR, VIR_HOOK_ERROR_DOMAIN, _("the domain XML cannot be written"));
+    copy = g_strdup((const char *)text);
+    xmlFree(text);
+    return copy;
 }

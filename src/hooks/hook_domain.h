@@ -31,12 +31,26 @@ typedef struct {
     char *target;                /* the device as the guest is told, "vda"; "?" where it says none */
     gboolean writable;           /* the guest may change the very file */
     gboolean optional;           /* the guest starts without it, too */
+    gboolean shifted;            /* @path was found out for a type='volume' */
+
+    /* What a migration needs to know of it, guests of QEMU only; NULL and 0: not told. */
+    char *master;                /* file beside the disk, or an absolute path */
+    char *master_format;
+    char *magnet;
+    guint64 capacity;            /* bytes */
 } VirHookDisk;
+
+/* In the domain's <metadata>, <torrent:guest> with a <torrent:disk> for each disk. */
+#define VIR_HOOK_NAMESPACE "http://libvirt.org/schemas/storagepool/torrent/1.0"
 
 void virHookDiskFree(VirHookDisk *disk);
 
 /* The disks that are files or volumes of pools, in their order.  Pure: opens
  * nothing, follows no reference.  NULL with VIR_HOOK_ERROR_DOMAIN. */
 GPtrArray *virHookDomainDisks(const char *xml, gsize len, GError **error);
+
+/* The same domain with each of @disks that is @shifted as a type='file'; for
+ * g_free().  NULL with VIR_HOOK_ERROR_DOMAIN. */
+char *virHookDomainShift(const char *xml, gsize len, GPtrArray *disks, GError **error);
 
 G_END_DECLS

@@ -22,6 +22,10 @@ fuzzSeeds(void)
         "<target dev='vda' bus='virtio'/><readonly/></disk></devices></domain>",
         "<domain xmlns:q='urn:q'><devices><disk type='volume'><source pool='p' volume='v&amp;'/></disk>"
         "<disk/><disk type='network'/></devices><q:x/></domain>",
+        "<domain type='kvm'><metadata><t:guest xmlns:t='http://libvirt.org/schemas/storagepool/torrent/1.0'>"
+        "<t:disk target='vda' master='m' format='raw' capacity='1048576' magnet='magnet:?'/></t:guest></metadata>"
+        "<devices><disk type='volume'><source pool='p' volume='v'/><backingStore type='file'><format type='raw'/>"
+        "<source file='/p/m'/></backingStore><target dev='vda'/></disk></devices></domain>",
         "<!DOCTYPE d [<!ENTITY e 'x'>]><domain><devices>&e;</devices></domain>",
     };
     GPtrArray *seeds = g_ptr_array_new_with_free_func((GDestroyNotify)g_bytes_unref);
@@ -47,6 +51,22 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         g_assert_true(!!disk->path != (disk->pool && disk->volume));
         g_assert_nonnull(disk->format);
         g_assert_nonnull(disk->target);
+        g_assert_true(!!disk->master == !!disk->master_format);
+    }
+
+    if (disks) {
+        g_autofree char *changed = NULL;
+
+        for (i = 0; i < disks->len; i++) {
+            VirHookDisk *disk = disks->pdata[i];
+
+            disk->shifted = !disk->path;
+            if (disk->shifted)
+                disk->path = g_strdup("/p/v");
+        }
+        changed = virHookDomainShift((const char *)data, size, disks, &error);
+        g_assert_no_error(error);
+        g_assert_nonnull(changed);
     }
     return 0;
 }

@@ -239,9 +239,11 @@ virsh_on() {
     host_exec "$name" "$TORRENTPOOL_LIBVIRT/tools/virsh" -q -c qemu:///system "$@"
 }
 
+# libvirtd_start HOST [OPTION…]
 libvirtd_start() {
     local name=$1
-    host_exec "$name" setsid "$TORRENTPOOL_LIBVIRT/src/libvirtd" --timeout 0 \
+    shift
+    host_exec "$name" setsid "$TORRENTPOOL_LIBVIRT/src/libvirtd" --timeout 0 "$@" \
         </dev/null >>"$LAB/$name/log/libvirtd.stderr.log" 2>&1 &
     disown $!
     wait_for 30 virsh_on "$name" uri || die "libvirtd on $name does not answer"
