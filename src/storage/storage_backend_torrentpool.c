@@ -14,8 +14,8 @@
  * guests have their disks whether masters are shared or not.
  *
  * The rooms: storage_torrentpool_def.c (XML), _conn.c and _client.c
- * (virttorrentd), _state.c (what is remembered of a running pool), _file.c
- * (files), _vol.c (definitions of volumes), _refresh.c (what is there), _build.c
+ * (virttorrentd), _state.c (what is remembered of a running pool), _cache.c (and
+ * of its files), _file.c (files), _vol.c (definitions of volumes), _refresh.c (what is there), _build.c
  * (new volumes), _backing.c (what overlays are made on), _master.c (how volumes
  * become masters).
  *
@@ -30,6 +30,7 @@
 
 #include "storage_backend_torrentpool.h"
 #include "storage_torrentpool_build.h"
+#include "storage_torrentpool_cache.h"
 #include "storage_torrentpool_client.h"
 #include "storage_torrentpool_def.h"
 #include "storage_torrentpool_file.h"
@@ -51,6 +52,7 @@ VIR_LOG_INIT("storage.storage_backend_torrentpool");
 
 /* How many of the clones of a master an error names */
 #define CLONES_MAX 3
+#define WRITE_BITS (S_IWUSR | S_IWGRP | S_IWOTH)
 
 
 static int
@@ -154,6 +156,7 @@ virStorageBackendTorrentpoolStopPool(virStoragePoolObj *pool)
 
     virStorageBackendTorrentpoolClose(def, false);
     virStorageTorrentPoolStateForget(def);
+    virStorageTorrentPoolCacheForget(def);
 
     return 0;
 }
@@ -250,15 +253,20 @@ virStorageBackendTorrentpoolCreateVol(virStoragePoolObj *pool,
  * was created from, so all of it is found out anew. */
 static int
 virStorageBackendTorrentpoolRefreshLocalVol(virStoragePoolObj *pool,
-                                            virStorageVolDef *vol)
+                                            virStorageVolDef *vol,
+                                            const struct stat *sb)
 {
     g_clear_pointer(&vol->target.backingStore, virObjectUnref);
     g_clear_pointer(&vol->target.encryption, virStorageEncryptionFree);
 
-    if (virStorageBackendRefreshVolTargetUpdate(vol) == -1)
+    if (virStorageTorrentPoolCacheProbe(virStoragePoolObjGetDef(pool), vol, sb) == -1)
         return -1;
 
-    return virStorageBackendVolRefreshLocal(pool, vol);
+    /* its secret may be known by now */
+    if (vol->target.encryption)
+        return virStorageBackendVolRefreshLocal(pool, vol);
+
+    return 0;
 }
 
 
@@ -320,13 +328,16 @@ virStorageBackendTorrentpoolRefreshVol(virStoragePoolObj *pool,
         return -1;
     }
 
-    if (virStorageBackendTorrentpoolRefreshLocalVol(pool, vol) < 0)
+    if (virStorageBackendTorrentpoolRefreshLocalVol(pool, vol, &sb) < 0)
         return -1;
 
-    if (virStorageTorrentPoolFileIsMaster(path))
+    if (!(S_ISREG(sb.st_mode) && !(sb.st_mode & WRITE_BITS))) {
+        virStorageTorrentPoolVolSetTorrent(vol, NULL);
+    } else if (!vol->torrent || !virStorageTorrentPoolStateIsSettled(def, vol->name)) {
         known = virStorageBackendTorrentpoolAskVol(def, vol->name, &answered);
-
-    virStorageTorrentPoolVolSetTorrent(vol, known);
+        virStorageTorrentPoolVolSetTorrent(vol, known);
+        virStorageTorrentPoolStateSetSettled(def, vol->name, known);
+    }
 
     if ((reason = virStorageTorrentPoolStateGetRefused(def, vol->name, &sb)))
         virStorageTorrentPoolVolSetRefused(vol, reason);
@@ -540,7 +551,8 @@ static virStorageBackend virStorageBackendTorrentpool = {
 int
 virStorageBackendTorrentpoolRegister(void)
 {
-    if (virStorageTorrentPoolStateInit() < 0)
+    if (virStorageTorrentPoolStateInit() < 0 ||
+        virStorageTorrentPoolCacheInit() < 0)
         return -1;
 
     if (virStorageBackendRegister(&virStorageBackendTorrentpool) < 0)

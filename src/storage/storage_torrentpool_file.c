@@ -9,6 +9,7 @@
  *                                   privileged half of virttorrentd that root
  *                                   wants a torrent pool here
  *     TARGET/.torrentpool/build     root's, 0700; volumes while they are built
+ *     TARGET/.torrentpool/volumes   root's, 0600; see storage_torrentpool_cache.c
  *     TARGET/.torrentpool/...       virttorrentd's own
  *
  * virttorrentd's unprivileged half owns directories below .torrentpool, and a
@@ -172,7 +173,8 @@ virStorageTorrentPoolFileOpenOwn(int dirfd,
 }
 
 
-static int
+/* Returns a descriptor of the private directory, which is ours alone */
+int
 virStorageTorrentPoolFileOpenPrivate(const char *target)
 {
     VIR_AUTOCLOSE dirfd = -1;

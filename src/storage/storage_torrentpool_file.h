@@ -28,6 +28,9 @@ int
 virStorageTorrentPoolFileMakePrivate(const char *target);
 
 int
+virStorageTorrentPoolFileOpenPrivate(const char *target);
+
+int
 virStorageTorrentPoolFileOpenBuild(const char *target);
 
 int

@@ -7,6 +7,9 @@
  * takes what was put there for it: a file that nobody may write to is published,
  * and a .torrent file is given to virttorrentd and removed.
  *
+ * Files that have not changed are not opened, see storage_torrentpool_cache.c:
+ * the pool is locked meanwhile, and may have thousands.
+ *
  * It never waits for a network, and neither a file that cannot be read nor a
  * virttorrentd that does not answer makes it fail.
  */
@@ -17,6 +20,7 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+#include "storage_torrentpool_cache.h"
 #include "storage_torrentpool_client.h"
 #include "storage_torrentpool_file.h"
 #include "storage_torrentpool_refresh.h"
@@ -38,6 +42,7 @@ VIR_LOG_INIT("storage.storage_torrentpool_refresh");
 
 #define METAINFO_SUFFIX ".torrent"
 #define METAINFO_MAX (64 * 1024 * 1024)
+#define WRITE_BITS (S_IWUSR | S_IWGRP | S_IWOTH)
 
 
 /* Publishes a master that virttorrentd does not know yet. Returns what it knows
@@ -76,6 +81,7 @@ virStorageTorrentPoolRefreshPublish(virStoragePoolDef *def,
 /* Lists a file of the pool. One that cannot be read is not worth the pool. */
 static void
 virStorageTorrentPoolRefreshFile(virStoragePoolObj *pool,
+                                 int dirfd,
                                  const char *name,
                                  const virStorageTorrentVolume *known,
                                  bool online)
@@ -86,24 +92,29 @@ virStorageTorrentPoolRefreshFile(virStoragePoolObj *pool,
     g_autofree char *reason = NULL;
     struct stat sb;
 
-    if (lstat(vol->target.path, &sb) < 0 || !S_ISREG(sb.st_mode))
+    if (fstatat(dirfd, name, &sb, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISREG(sb.st_mode))
         return;
 
-    if (known) {
-        virStorageTorrentPoolFileReclaim(vol->target.path);
-    } else if (online && virStorageTorrentPoolFileIsMaster(vol->target.path)) {
+    if (!known && online && !(sb.st_mode & WRITE_BITS)) {
         published = virStorageTorrentPoolRefreshPublish(def, name, vol->target.path);
         known = published;
+        ignore_value(fstatat(dirfd, name, &sb, AT_SYMLINK_NOFOLLOW));
+    } else if (known && !(sb.st_mode & WRITE_BITS) &&
+               (sb.st_uid != geteuid() || sb.st_gid != getegid())) {
+        virStorageTorrentPoolFileReclaim(vol->target.path);
+        ignore_value(fstatat(dirfd, name, &sb, AT_SYMLINK_NOFOLLOW));
     }
 
-    if (virStorageBackendRefreshVolTargetUpdate(vol) < 0) {
+    if (virStorageTorrentPoolCacheProbe(def, vol, &sb) < 0) {
         VIR_WARN("ignoring '%s': %s", vol->target.path, virGetLastErrorMessage());
         return;
     }
 
     virStorageTorrentPoolVolSetTorrent(vol, known);
+    virStorageTorrentPoolStateSetSettled(def, name, known);
 
-    if ((reason = virStorageTorrentPoolStateGetRefused(def, name, &sb)))
+    if (g_str_has_suffix(name, METAINFO_SUFFIX) &&
+        (reason = virStorageTorrentPoolStateGetRefused(def, name, &sb)))
         virStorageTorrentPoolVolSetRefused(vol, reason);
 
     virStorageTorrentPoolVolAdd(pool, g_steal_pointer(&vol), known);
@@ -313,6 +324,7 @@ virStorageTorrentPoolRefresh(virStoragePoolObj *pool)
     g_autoptr(GPtrArray) names = NULL;
     g_autoptr(GHashTable) known = NULL;
     GHashTableIter iter;
+    VIR_AUTOCLOSE dirfd = -1;
     void *fetched;
     size_t i;
 
@@ -324,9 +336,11 @@ virStorageTorrentPoolRefresh(virStoragePoolObj *pool)
         VIR_WARN("pool '%s' may keep unfinished volumes: %s",
                  def->name, virGetLastErrorMessage());
 
-    if (!(names = virStorageTorrentPoolRefreshReadDir(def)))
+    if ((dirfd = virStorageTorrentPoolFileOpenTarget(def->target.path)) < 0 ||
+        !(names = virStorageTorrentPoolRefreshReadDir(def)))
         return -1;
 
+    virStorageTorrentPoolCacheBegin(def);
     known = virStorageTorrentPoolRefreshAsk(def, names);
 
     for (i = 0; i < names->len; i++) {
@@ -336,7 +350,7 @@ virStorageTorrentPoolRefresh(virStoragePoolObj *pool)
         if (known)
             vol = g_hash_table_lookup(known, name);
 
-        virStorageTorrentPoolRefreshFile(pool, name, vol, !!known);
+        virStorageTorrentPoolRefreshFile(pool, dirfd, name, vol, !!known);
     }
 
     if (known) {
@@ -348,6 +362,7 @@ virStorageTorrentPoolRefresh(virStoragePoolObj *pool)
         }
     }
 
+    virStorageTorrentPoolCacheEnd(def);
     virResetLastError();
 
     return virStorageTorrentPoolRefreshDir(def);

@@ -10,7 +10,7 @@
  *    stopped pool back, or start every pool at boot.
  *  - a record per pool in memory: on which connection to virttorrentd it was
  *    opened, which volumes are being created, which .torrent files were
- *    refused.
+ *    refused, and for which masters virttorrentd has told all there is to tell.
  *  - which volumes are being made a backing store or deleted just now, so that
  *    no overlay is left without what it is made on.
  *  - the queue of pools to be refreshed because something happened to one of
@@ -68,6 +68,7 @@ struct _virStorageTorrentPoolState {
     bool seen;
     GHashTable *creating; /* set of volume names */
     GHashTable *refused;  /* name -> virStorageTorrentPoolRefused */
+    GHashTable *settled;  /* set of volume names */
 };
 
 typedef struct _virStorageTorrentPoolPending virStorageTorrentPoolPending;
@@ -102,6 +103,7 @@ virStorageTorrentPoolStateFree(void *opaque)
 
     g_hash_table_unref(state->creating);
     g_hash_table_unref(state->refused);
+    g_hash_table_unref(state->settled);
     g_free(state);
 }
 
@@ -121,6 +123,7 @@ virStorageTorrentPoolStateGet(virStoragePoolDef *def)
     state = g_new0(virStorageTorrentPoolState, 1);
     state->creating = virHashNew(NULL);
     state->refused = virHashNew(virStorageTorrentPoolRefusedFree);
+    state->settled = virHashNew(NULL);
     g_hash_table_insert(statePools, g_strdup(uuid), state);
 
     return state;
@@ -280,6 +283,31 @@ virStorageTorrentPoolStateGetRefused(virStoragePoolDef *def,
 }
 
 
+/* A master that is being seeded changes only by what virttorrentd tells. */
+void
+virStorageTorrentPoolStateSetSettled(virStoragePoolDef *def,
+                                     const char *name,
+                                     const virStorageTorrentVolume *known)
+{
+    if (!known || known->state != VIR_STORAGE_VOL_TORRENT_STATE_SEEDING)
+        return;
+
+    VIR_WITH_MUTEX_LOCK_GUARD(&stateLock) {
+        g_hash_table_add(virStorageTorrentPoolStateGet(def)->settled, g_strdup(name));
+    }
+}
+
+
+bool
+virStorageTorrentPoolStateIsSettled(virStoragePoolDef *def,
+                                    const char *name)
+{
+    VIR_LOCK_GUARD lock = virLockGuardLock(&stateLock);
+
+    return g_hash_table_contains(virStorageTorrentPoolStateGet(def)->settled, name);
+}
+
+
 /* Whether @path stays until it is released: it is about to get an overlay. */
 bool
 virStorageTorrentPoolStateHold(const char *path)
@@ -346,19 +374,26 @@ virStorageTorrentPoolStateEvent(const char *uuid,
                                 const char *state)
 {
     VIR_LOCK_GUARD lock = virLockGuardLock(&stateLock);
+    virStorageTorrentPoolState *record;
     GHashTableIter iter;
     void *key;
+    void *value;
 
     if (uuid) {
         VIR_DEBUG("pool=%s volume=%s state=%s", uuid, name, state);
-        if (g_hash_table_contains(statePools, uuid))
+        if ((record = g_hash_table_lookup(statePools, uuid))) {
+            g_hash_table_remove(record->settled, name);
             virStorageTorrentPoolStateQueue(uuid, false, 0);
+        }
         return;
     }
 
     g_hash_table_iter_init(&iter, statePools);
-    while (g_hash_table_iter_next(&iter, &key, NULL))
+    while (g_hash_table_iter_next(&iter, &key, &value)) {
+        record = value;
+        g_hash_table_remove_all(record->settled);
         virStorageTorrentPoolStateQueue(key, true, 0);
+    }
 }
 
 

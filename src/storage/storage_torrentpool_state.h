@@ -11,6 +11,7 @@
 
 #include "internal.h"
 #include "storage_conf.h"
+#include "storage_torrentpool_client.h"
 
 /* The name of the private directory below the pool's directory */
 #define VIR_STORAGE_TORRENT_POOL_PRIVATE ".torrentpool"
@@ -72,6 +73,17 @@ char *
 virStorageTorrentPoolStateGetRefused(virStoragePoolDef *def,
                                      const char *name,
                                      const struct stat *sb);
+
+/* Whether what is listed of a volume holds until virttorrentd tells otherwise,
+ * so that it need not be asked; @known: what it said just now, NULL: nothing */
+void
+virStorageTorrentPoolStateSetSettled(virStoragePoolDef *def,
+                                     const char *name,
+                                     const virStorageTorrentVolume *known);
+
+bool
+virStorageTorrentPoolStateIsSettled(virStoragePoolDef *def,
+                                    const char *name);
 
 /* A volume gets an overlay or is deleted, not both. */
 bool
