@@ -152,21 +152,21 @@ assertMem(const char *bytes, gsize offset, const void *expected, gsize len)
 
 /* --- tests --- */
 
-/* Written down by hand from the specification. */
+/* What a clone is by default, written down by hand from the specification. */
 static void
 testFixedBytes(Scratch *s, gconstpointer data G_GNUC_UNUSED)
 {
     static const guint8 header[] = {
         'Q', 'F', 'I', 0xfb, 0, 0, 0, 3,
         0, 0, 0, 0, 0, 0, 0, 0x88,      /* backing_file_offset */
-        0, 0, 0, 10, 0, 0, 0, 16,       /* its length; cluster_bits */
+        0, 0, 0, 10, 0, 0, 0, 17,       /* its length; cluster_bits */
         0, 0, 0, 0, 0x40, 0, 0, 0,      /* size: 1 GiB */
-        0, 0, 0, 0, 0, 0, 0, 2,         /* no encryption; l1_size */
-        0, 0, 0, 0, 0, 3, 0, 0,         /* l1_table_offset */
-        0, 0, 0, 0, 0, 1, 0, 0,         /* refcount_table_offset */
+        0, 0, 0, 0, 0, 0, 0, 1,         /* no encryption; l1_size */
+        0, 0, 0, 0, 0, 6, 0, 0,         /* l1_table_offset */
+        0, 0, 0, 0, 0, 2, 0, 0,         /* refcount_table_offset */
         0, 0, 0, 1, 0, 0, 0, 0,         /* refcount_table_clusters; nb_snapshots */
         0, 0, 0, 0, 0, 0, 0, 0,         /* snapshots_offset */
-        0, 0, 0, 0, 0, 0, 0, 0,         /* incompatible_features */
+        0, 0, 0, 0, 0, 0, 0, 0x10,      /* incompatible_features: extended L2 entries */
         0, 0, 0, 0, 0, 0, 0, 0,         /* compatible_features */
         0, 0, 0, 0, 0, 0, 0, 0,         /* autoclear_features */
         0, 0, 0, 4, 0, 0, 0, 112,       /* refcount_order, header_length */
@@ -176,7 +176,7 @@ testFixedBytes(Scratch *s, gconstpointer data G_GNUC_UNUSED)
         0, 0, 0, 0, 0, 0, 0, 0,         /* end of extensions */
         'b', 'a', 's', 'e', '.', 'q', 'c', 'o', 'w', '2', 0,
     };
-    static const guint8 table[] = { 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 };
+    static const guint8 table[] = { 0, 0, 0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 };
     static const guint8 counts[] = { 0, 1, 0, 1, 0, 1, 0, 1, 0, 0 };
     g_autofree char *bytes = NULL;
     gsize len;
@@ -184,11 +184,11 @@ testFixedBytes(Scratch *s, gconstpointer data G_GNUC_UNUSED)
 
     overlayMake(s, "o", &plain);
     bytes = scratchRead(s, "o", &len);
-    g_assert_cmpuint(len, ==, 4 * 65536);
+    g_assert_cmpuint(len, ==, 4 * 131072);
     assertMem(bytes, 0, header, sizeof(header));
-    assertMem(bytes, 65536, table, sizeof(table));
-    assertMem(bytes, 2 * 65536, counts, sizeof(counts));
-    for (i = 2 * 65536 + sizeof(counts); i < len; i++)
+    assertMem(bytes, 131072, table, sizeof(table));
+    assertMem(bytes, 2 * 131072, counts, sizeof(counts));
+    for (i = 2 * 131072 + sizeof(counts); i < len; i++)
         g_assert_cmpint(bytes[i], ==, 0);
 }
 
@@ -200,6 +200,7 @@ judge(Scratch *s, const VirImageOverlayOptions *options)
                                             (options->capacity + 511) / 512 * 512);
     g_autofree char *info = NULL;
     g_autoptr(VirImageInfo) own = NULL;
+    gboolean extended_l2 = options->cluster_bits == 0 || options->extended_l2 == VIR_IMAGE_EXTENDED_L2_ON;
     struct stat sb;
 
     overlayMake(s, "o", options);
@@ -208,14 +209,14 @@ judge(Scratch *s, const VirImageOverlayOptions *options)
     g_assert_nonnull(strstr(info, size));
     g_assert_nonnull(strstr(info, "\"backing-filename-format\": \"raw\""));
     g_assert_nonnull(strstr(info, "\"full-backing-filename\": \"base.raw\""));
-    g_assert_nonnull(strstr(info, options->extended_l2 ? "\"extended-l2\": true" : "\"extended-l2\": false"));
+    g_assert_nonnull(strstr(info, extended_l2 ? "\"extended-l2\": true" : "\"extended-l2\": false"));
 
     g_assert_nonnull((own = scratchProbe(s, "o", NULL)));
     g_assert_cmpstr(own->format, ==, "qcow2");
     g_assert_cmpuint(own->capacity, ==, (options->capacity + 511) / 512 * 512);
     g_assert_cmpstr(own->backing_file, ==, "base.raw");
     g_assert_cmpstr(own->backing_format, ==, "raw");
-    g_assert_cmpuint(own->cluster_bits, ==, options->cluster_bits ? options->cluster_bits : 16);
+    g_assert_cmpuint(own->cluster_bits, ==, options->cluster_bits ? options->cluster_bits : 17);
     g_assert_false(own->external);
 
     g_assert_cmpint(fstatat(s->dirfd, "o", &sb, 0), ==, 0);
@@ -240,10 +241,11 @@ testCapacities(Scratch *s, gconstpointer data G_GNUC_UNUSED)
     for (i = 0; i < G_N_ELEMENTS(capacities); i++) {
         options.capacity = capacities[i];
         options.cluster_bits = 0;
-        options.extended_l2 = FALSE;
+        options.extended_l2 = VIR_IMAGE_EXTENDED_L2_DEFAULT;
         judge(s, &options);
-        options.cluster_bits = 17;
-        options.extended_l2 = TRUE;
+        options.cluster_bits = 16;
+        judge(s, &options);
+        options.extended_l2 = VIR_IMAGE_EXTENDED_L2_ON;
         judge(s, &options);
     }
 }
@@ -276,7 +278,7 @@ testClusterSizes(Scratch *s, gconstpointer data G_GNUC_UNUSED)
 
 /* base <- middle (written to) <- top: what QEMU reads is what was there. */
 static void
-chain(Scratch *s, gboolean extended_l2)
+chain(Scratch *s, VirImageExtendedL2 extended_l2)
 {
     gsize len = 3 * MiB;
     g_autofree guint8 *noise = scratchNoise(len, 1);
@@ -398,7 +400,7 @@ testInvalid(Scratch *s, gconstpointer data G_GNUC_UNUSED)
 
     options = plain;
     options.cluster_bits = 13;
-    options.extended_l2 = TRUE;
+    options.extended_l2 = VIR_IMAGE_EXTENDED_L2_ON;
     overlayFails(s, "o", &options, VIR_IMAGE_ERROR_INVALID);
     g_assert_cmpuint(scratchCount(s), ==, 0);
 }
@@ -572,8 +574,8 @@ main(int argc, char **argv)
     TEST("fixed-bytes", NULL, testFixedBytes);
     TEST("capacities", NULL, testCapacities);
     TEST("cluster-sizes", NULL, testClusterSizes);
-    TEST("chain", GINT_TO_POINTER(FALSE), testChain);
-    TEST("chain-extended-l2", GINT_TO_POINTER(TRUE), testChain);
+    TEST("chain", GINT_TO_POINTER(VIR_IMAGE_EXTENDED_L2_OFF), testChain);
+    TEST("chain-extended-l2", GINT_TO_POINTER(VIR_IMAGE_EXTENDED_L2_ON), testChain);
     TEST("odd-sizes", NULL, testOddSizes);
     TEST("longest-name", NULL, testLongestName);
     TEST("invalid-options", NULL, testInvalid);

@@ -47,12 +47,26 @@ VirImageInfo *virImageProbe(int fd, GError **error);
 /* A master must not lead anywhere else: no backing file, no parent, no external data. */
 gboolean virImageIsStandalone(const VirImageInfo *info);
 
+/* What a clone gets where nobody asks for anything else: clusters of 128 KiB
+ * with extended L2 entries, that is in 32 subclusters of 4 KiB.  A first write
+ * of 4 KiB then copies nothing from the master, where it copies 60 KiB with
+ * QEMU's own default, and the tables are no larger than those.  Measured by
+ * ./bench io; docs/clones.rst has the figures.  Takes QEMU 5.2 or newer. */
+#define VIR_IMAGE_OVERLAY_CLUSTER_BITS 17
+#define VIR_IMAGE_OVERLAY_EXTENDED_L2 TRUE
+
+typedef enum {
+    VIR_IMAGE_EXTENDED_L2_DEFAULT = 0,  /* as above if cluster_bits is 0, else off */
+    VIR_IMAGE_EXTENDED_L2_ON,
+    VIR_IMAGE_EXTENDED_L2_OFF,
+} VirImageExtendedL2;
+
 typedef struct {
     guint64 capacity;            /* virtual size, bytes; rounded up to 512 */
     const char *backing_file;    /* stored as given; at most 1023 bytes */
     const char *backing_format;  /* recorded always */
-    guint cluster_bits;          /* 0: 16 (64 KiB clusters) */
-    gboolean extended_l2;
+    guint cluster_bits;          /* 0: VIR_IMAGE_OVERLAY_CLUSTER_BITS */
+    VirImageExtendedL2 extended_l2;
     mode_t mode;                 /* of the new file */
     gint64 uid, gid;             /* -1: as the process */
 } VirImageOverlayOptions;

@@ -36,6 +36,7 @@
 typedef struct {
     guint64 capacity;
     guint cluster_bits;
+    gboolean extended_l2;
     guint64 cluster_size;
     guint64 l1_size;            /* entries */
     guint64 l1_clusters;
@@ -61,23 +62,40 @@ virImageDivUp(guint64 value, guint64 unit)
 
 
 static gboolean
+virImageOverlayExtendedL2(const VirImageOverlayOptions *options)
+{
+    switch (options->extended_l2) {
+    case VIR_IMAGE_EXTENDED_L2_ON:
+        return TRUE;
+    case VIR_IMAGE_EXTENDED_L2_OFF:
+        return FALSE;
+    case VIR_IMAGE_EXTENDED_L2_DEFAULT:
+        break;
+    }
+    return VIR_IMAGE_OVERLAY_EXTENDED_L2 && options->cluster_bits == 0;
+}
+
+
+static gboolean
 virImageOverlayLayout(const VirImageOverlayOptions *options, OverlayLayout *l, GError **error)
 {
-    guint bits = options->cluster_bits ? options->cluster_bits : 16;
+    guint bits = options->cluster_bits ? options->cluster_bits : VIR_IMAGE_OVERLAY_CLUSTER_BITS;
+    gboolean extended_l2 = virImageOverlayExtendedL2(options);
     guint64 before;
 
     if (bits < QCOW2_CLUSTER_BITS_MIN || bits > QCOW2_CLUSTER_BITS_MAX)
         return virImageInvalid(error, _("a qcow2 image has clusters of 512 bytes to 2 MiB"));
-    if (options->extended_l2 && bits < QCOW2_EXTENDED_L2_BITS_MIN)
+    if (extended_l2 && bits < QCOW2_EXTENDED_L2_BITS_MIN)
         return virImageInvalid(error, _("extended L2 entries need clusters of 16 KiB or more"));
     if (options->capacity == 0 || options->capacity > G_MAXINT64 - VIR_IMAGE_SECTOR)
         return virImageInvalid(error, _("a clone needs a capacity between 512 bytes and 8 EiB"));
 
     l->cluster_bits = bits;
+    l->extended_l2 = extended_l2;
     l->cluster_size = G_GUINT64_CONSTANT(1) << bits;
     l->capacity = virImageDivUp(options->capacity, VIR_IMAGE_SECTOR) * VIR_IMAGE_SECTOR;
     l->l1_size = virImageQcow2L1Entries(l->capacity, bits,
-                                        virImageQcow2L2Entries(bits, options->extended_l2));
+                                        virImageQcow2L2Entries(bits, extended_l2));
     if (l->l1_size > QCOW2_L1_BYTES_MAX / 8)
         return virImageInvalid(error, _("the capacity is too large for a qcow2 image with clusters of this size"));
     l->l1_clusters = virImageDivUp(l->l1_size * 8, l->cluster_size);
@@ -142,7 +160,7 @@ virImageOverlayHeader(const VirImageOverlayOptions *options,
     virImagePutBE64(p + QCOW2_REFCOUNT_TABLE_OFFSET, l->cluster_size);
     virImagePutBE32(p + QCOW2_REFCOUNT_TABLE_CLUSTERS, l->refcount_table_clusters);
     virImagePutBE64(p + QCOW2_INCOMPATIBLE_FEATURES,
-                    options->extended_l2 ? QCOW2_INCOMPAT_EXTENDED_L2 : 0);
+                    l->extended_l2 ? QCOW2_INCOMPAT_EXTENDED_L2 : 0);
     virImagePutBE32(p + QCOW2_REFCOUNT_ORDER, QCOW2_REFCOUNT_ORDER_16);
     virImagePutBE32(p + QCOW2_HEADER_LENGTH, QCOW2_V3_HEADER_LENGTH);
 
