@@ -828,6 +828,25 @@ testMigrateWithoutCopy(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 }
 
 
+/* A second attempt has all of the time again. */
+static void
+testMigrateAgain(Fixture *f, gconstpointer data G_GNUC_UNUSED)
+{
+    static const char body[] = TOLD(ON_MASTER("vda")) "<devices>" DISK("new", "vda") "</devices>";
+
+    migrate(f, body);
+    g_assert_cmpuint(notes(f, 25), ==, 1);
+    migrate(f, body);
+    assertOverlay(f, "new");
+    g_assert_cmpuint(notes(f, 10), ==, 1);
+    hook(f, "prepare", "begin", "<domain/>");
+    g_assert_true(inPool(f, "new"));
+    g_assert_cmpuint(notes(f, 60), ==, 1);
+    hook(f, "prepare", "end", "<domain/>");
+    g_assert_true(inPool(f, "new"));
+}
+
+
 /* Nobody came: it goes, unless somebody uses it now. */
 static void
 testMigrateNobodyCame(Fixture *f, gconstpointer data G_GNUC_UNUSED)
@@ -904,6 +923,7 @@ main(int argc, char **argv)
     TEST("migrate/fails", FALSE, testMigrateFails);
     TEST("migrate/succeeds", FALSE, testMigrateSucceeds);
     TEST("migrate/without-copy", FALSE, testMigrateWithoutCopy);
+    TEST("migrate/again", FALSE, testMigrateAgain);
     TEST("migrate/nobody-came", FALSE, testMigrateNobodyCame);
     TEST("other-operations-succeed", FALSE, testOtherOperations);
     return g_test_run();

@@ -112,7 +112,7 @@ virHookMigrateBegin(const char *guest, const VirHookPlaces *places, GError **err
     g_autofree char *changed = NULL;
     gsize len = 0;
 
-    virHookMadeSweep(places);
+    virHookMadeSweep(places, guest);
     if (!(xml = virHookReadDomain(&len, error)))
         return FALSE;
 
@@ -136,7 +136,7 @@ static gboolean
 virHookStoppedEnd(const char *guest, const VirHookPlaces *places, GError **error G_GNUC_UNUSED)
 {
     virHookMadeStopped(places, guest);
-    virHookMadeSweep(places);
+    virHookMadeSweep(places, NULL);
     return TRUE;
 }
 
@@ -150,7 +150,7 @@ virHookPrepareBegin(const char *guest, const VirHookPlaces *places, GError **err
     g_autoptr(GPtrArray) disks = NULL;
     gsize len = 0;
 
-    virHookMadeSweep(places);
+    virHookMadeSweep(places, NULL);
     virHookMadePrepare(places, guest);
     if (!(xml = virHookReadDomain(&len, error)) ||
         !(disks = virHookDomainDisks(xml, len, error)))

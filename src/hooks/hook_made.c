@@ -235,8 +235,9 @@ virHookMadeEnter(GKeyFile *note, const char *file, const char *phase)
 
 
 void
-virHookMadeSweep(const VirHookPlaces *places)
+virHookMadeSweep(const VirHookPlaces *places, const char *again)
 {
+    g_autofree char *now = again ? virHookMadeFile(places, again) : NULL;
     g_autoptr(GDir) dir = g_dir_open(places->run_dir, 0, NULL);
     const char *name;
 
@@ -248,7 +249,7 @@ virHookMadeSweep(const VirHookPlaces *places)
         if (!note || !virHookMadeIn(note, "made"))
             continue;
         age = g_get_monotonic_time() - g_key_file_get_int64(note, GROUP, "time", NULL);
-        if (age < VIR_HOOK_MADE_SECONDS * G_TIME_SPAN_SECOND)
+        if (age < VIR_HOOK_MADE_SECONDS * G_TIME_SPAN_SECOND && g_strcmp0(file, now) != 0)
             continue;
         virHookMadeRemove(note, FALSE);
         unlink(file);

@@ -23,8 +23,9 @@ typedef struct {
 /* Notes that @paths (char *) were made for @guest just now. */
 gboolean virHookMadeNote(const VirHookPlaces *places, const char *guest, GPtrArray *paths, GError **error);
 
-/* Removes what is left of migrations that went no further. */
-void virHookMadeSweep(const VirHookPlaces *places);
+/* Removes what is left of migrations that went no further; of @again, a guest
+ * that comes once more, or NULL, without waiting for the time to be over. */
+void virHookMadeSweep(const VirHookPlaces *places, const char *again);
 
 /* 'prepare begin', 'started begin' and 'stopped end' of @guest. */
 void virHookMadePrepare(const VirHookPlaces *places, const char *guest);

@@ -172,6 +172,7 @@ rx=$(host_rx B)
 must migrate web02 --copy-storage-inc
 inc=$(($(host_rx B) - rx))
 moved web02
+virsh_on B domjobinfo web02 --completed | sed -n 's/^\(Total downtime\|Time elapsed\): */  \1 /p'
 goes_on web02
 clone web03.qcow2
 guest_start web03 "$(by_file web03.qcow2)" "master='debian.qcow2'"
@@ -217,6 +218,17 @@ tc qdisc del dev vA root && host_exec A tc qdisc del dev eth0 root
 must migrate web06 --copy-storage-inc
 moved web06
 goes_on web06
+
+step 'given up before QEMU starts: what was made is not in the way of the next attempt'
+clone web08.qcow2
+guest_start web08 "$(by_file web08.qcow2)" "master='debian.qcow2'"
+sed '/<disk/d' web08.xml >namesake.xml
+must virsh_on B define namesake.xml
+refused "already exists" migrate web08 --copy-storage-inc
+must virsh_on B undefine web08
+must migrate web08 --copy-storage-inc
+moved web08
+goes_on web08
 
 step 'a master that nobody on B has heard of: refused with the way out'
 cp debian.qcow2 other.qcow2
