@@ -108,7 +108,7 @@ hook_refuses() {
     fi
     matches "the refusal of $1" "torrentpool: guest '$1': .*$pattern" "$out"
 }
-# stays GUEST: it goes on on A, and nothing of it is on B
+# stays GUEST: it still runs on A, and nothing of it is on B
 stays() {
     is "state of $1 on A" running "$(virsh_on A domstate "$1" | head -n1)"
     ! virsh_on B domstate "$1" >/dev/null 2>&1 || fail "$1 is on B"
