@@ -400,6 +400,21 @@ virStorageTorrentPoolBuildCopy(virStoragePoolObj *pool,
 }
 
 
+/* The XML of a clone is that of its origin: cluster size and features that are
+ * the origin's own were not asked for, and a clone has better ones of its own. */
+static void
+virStorageTorrentPoolBuildDropLayout(virStorageVolDef *vol,
+                                     const virStorageVolDef *origin)
+{
+    if (vol->target.clusterSize != origin->target.clusterSize)
+        return;
+
+    /* @vol is a shallow copy, and the bitmap is not its own */
+    vol->target.clusterSize = 0;
+    vol->target.features = NULL;
+}
+
+
 static int
 virStorageTorrentPoolBuildOnMaster(virStoragePoolDef *def,
                                    virStorageVolDef *vol,
@@ -506,19 +521,25 @@ virStorageTorrentPoolBuildFrom(virStoragePoolObj *pool,
     if (virStorageTorrentPoolInputInit(&input, def, inputvol) < 0)
         return -1;
 
-    if (input.fetching)
+    if (input.fetching) {
+        virStorageTorrentPoolBuildDropLayout(vol, inputvol);
         return virStorageTorrentPoolBuildOnFetched(def, vol, &input);
+    }
 
     if (input.master) {
         /* the mode came along with the master's XML */
         publish = false;
 
-        if (vol->target.format == VIR_STORAGE_FILE_QCOW2)
+        if (vol->target.format == VIR_STORAGE_FILE_QCOW2) {
+            virStorageTorrentPoolBuildDropLayout(vol, inputvol);
             return virStorageTorrentPoolBuildOnMaster(def, vol, &input);
+        }
     } else if (!publish && input.local &&
                virStorageTorrentPoolInputIsQcow2(&input, vol)) {
-        if (virImageIsStandalone(input.info))
+        if (virImageIsStandalone(input.info)) {
+            virStorageTorrentPoolBuildDropLayout(vol, inputvol);
             return virStorageTorrentPoolBuildOnSplit(pool, vol, &input);
+        }
 
         overlay = virStorageTorrentPoolInputIsClone(&input);
     }

@@ -19,6 +19,15 @@ matches 'backing store in the XML' 'debian\.qcow2$' "$(vol_field A web01.qcow2 /
 is state '' "$(vol_torrent A web01.qcow2 state)"
 [[ $(stat -c %a "$(in_pool A web01.qcow2)") == *6* ]] || fail 'a clone that cannot be written'
 
+step 'the layout that is best for clones, although the XML has that of the master'
+layout() { qemu-img info -U --output=json "$(in_pool A "$1")" | tr -d ' \n"' | grep -Eo 'cluster-size:[0-9]+|extended-l2:[a-z]+' | sort | tr '\n' ' '; }
+is 'layout of the master' 'cluster-size:65536 extended-l2:false ' "$(layout debian.qcow2)"
+is 'layout of a clone' 'cluster-size:131072 extended-l2:true ' "$(layout web01.qcow2)"
+virsh_on A vol-dumpxml --pool $pool debian.qcow2 >asked.xml
+sed -i 's|<name>.*|<name>asked.qcow2</name>|; s|<clusterSize[^<]*|<clusterSize unit="KiB">32|; /<features>/,/<\/features>/d' asked.xml
+must virsh_on A vol-create-from $pool asked.xml debian.qcow2 --inputpool $pool
+is 'layout of a clone that was asked for' 'cluster-size:32768 extended-l2:false ' "$(layout asked.qcow2)"
+
 step 'vol-create-as with a backing volume, and with a larger capacity'
 must virsh_on A vol-create-as $pool big.qcow2 2G --format qcow2 --backing-vol debian.qcow2 --backing-vol-format qcow2
 is backing debian.qcow2 "$(basename "$(backing A big.qcow2)")"
