@@ -120,16 +120,16 @@ moved() {
     ! virsh_on A domstate "$1" | grep -q running || fail "$1 still runs on A"
     is "backing of $1 on B" debian.qcow2 "$(backing B "$1.qcow2")"
 }
-# goes_on GUEST: it writes on B; then ends, and every block that it ever wrote is there
+# goes_on GUEST [HOST]: it writes there, on B; then ends, and every block that it ever wrote is there
 goes_on() {
-    local before written
-    before=$(tr -dc . <"$LAB/B/log/$1.serial" | wc -c)
-    wait_for 20 has_written B "$1" $((before + 20)) || fail "$1 does not write on B"
-    ! grep -q '!' "$LAB/B/log/$1.serial" || fail "$1 could not write on B"
-    must virsh_on B destroy "$1"
-    present "$(in_pool B "$1.qcow2")"
-    must host_exec B qemu-img check -q "$target/$1.qcow2"
-    must host_exec B qemu-img convert -O raw "$target/$1.qcow2" "$LAB/$1.raw"
+    local before written host=${2:-B}
+    before=$(tr -dc . <"$LAB/$host/log/$1.serial" | wc -c)
+    wait_for 20 has_written $host "$1" $((before + 20)) || fail "$1 does not write on $host"
+    ! grep -q '!' "$LAB/$host/log/$1.serial" || fail "$1 could not write on $host"
+    must virsh_on $host destroy "$1"
+    present "$(in_pool $host "$1.qcow2")"
+    must host_exec $host qemu-img check -q "$target/$1.qcow2"
+    must host_exec $host qemu-img convert -O raw "$target/$1.qcow2" "$LAB/$1.raw"
     written=$(od -An -v -tu4 -w4096 -j1048576 -N66060288 "$1.raw" | awk '
         $1 == 0 { ended = 1; next }
         ended || $1 != NR { print "block " NR " is " $1; exit 1 }
@@ -218,6 +218,14 @@ tc qdisc del dev vA root && host_exec A tc qdisc del dev eth0 root
 must migrate web06 --copy-storage-inc
 moved web06
 goes_on web06
+
+step 'there and back: what the guest leaves behind on B is not taken for a failure'
+clone web09.qcow2
+guest_start web09 "$(by_file web09.qcow2)" "master='debian.qcow2'"
+must migrate web09 --copy-storage-inc
+must virsh_on B migrate --live --copy-storage-inc web09 qemu+tcp://10.77.0.1/system --migrateuri tcp://10.77.0.1
+present "$(in_pool B web09.qcow2)"
+goes_on web09 A
 
 step 'given up before QEMU starts: what was made is not in the way of the next attempt'
 clone web08.qcow2
