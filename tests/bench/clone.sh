@@ -1,13 +1,13 @@
 #!/bin/bash
-# vol-clone of a 10 GiB master through libvirt, against qemu-img create -b as a process
+# clones by the thousand, and a refresh of ten thousand, against a dir pool and qemu-img
 # SPDX-License-Identifier: LGPL-2.1-or-later
 . "$(dirname "$0")/../lib/pool.sh"
 lab_enter "$@"
 
 # Rounds alternate between the ways, so that whatever else the machine does
 # meets all of them; the median of the rounds counts.
-clones=200 rounds=7
-((BENCH_QUICK)) && clones=50 rounds=3
+clones=1000 rounds=3 many=10000
+((BENCH_QUICK)) && clones=100 rounds=3 many=1000
 
 hosts_with_pool A
 must qemu-img create -q -f qcow2 master.qcow2 10G
@@ -16,38 +16,64 @@ publish A master.qcow2
 must virsh_on A pool-define-as plain dir --target $images/plain
 must virsh_on A pool-build plain
 must virsh_on A pool-start plain
-cp master.qcow2 "$(host_root A)$images/plain/master.qcow2"
+plain=$(host_root A)$images/plain
+cp master.qcow2 "$plain/master.qcow2"
 must virsh_on A pool-refresh plain
 
-# All commands go through one connection; what connecting costs is taken off.
+# All commands of a file go through one connection, and what connecting costs is
+# taken off.  Milliseconds.
 batch() {
     local file=$1 begin=$EPOCHREALTIME
     virsh_on A <"$file" >batch.out 2>&1 || fail "$(cat batch.out)"
     ! grep -q '^error' batch.out || fail "$(grep -m1 '^error' batch.out)"
     awk "BEGIN { print ($EPOCHREALTIME - $begin) * 1000 }"
 }
-each() { awk "BEGIN { printf \"%.3f\\n\", ($1) / $clones }"; }
+calc() { awk "BEGIN { printf \"%.3f\\n\", $1 }"; }
+each() { calc "($1) / $clones"; }
+# commands FORMAT [COUNT]
 commands() {
     local n
-    for ((n = 0; n < clones; n++)); do
+    for ((n = 0; n < ${2:-$clones}; n++)); do
         printf "$1\n" $n
     done
 }
+# One call per volume, as a program makes it that looked up pool and master once.
+# shellcheck disable=SC2154
+tree=$(dirname "$TORRENTPOOL_LIBVIRT")/tree
+must "${CC:-cc}" -O2 -o bench-clone "$top/tests/bench/clone.c" -I"$TORRENTPOOL_BUILD" \
+    -I"$TORRENTPOOL_LIBVIRT/include" -I"$tree/include" "$TORRENTPOOL_LIBVIRT/src/libvirt.so.0" -Wl,-rpath,"$TORRENTPOOL_LIBVIRT/src"
+volume() {
+    echo "<volume><name>c%d.qcow2</name><capacity unit='GiB'>10</capacity><target><format type='qcow2'/></target>$1</volume>"
+}
+calls() { host_exec A "$LAB/bench-clone" "$@"; }
+call_ours() {
+    calls $pool $clones "$(volume '')" master.qcow2
+    empty $pool "$(in_pool A .)"
+}
+call_dir() {
+    calls plain $clones "$(volume "<backingStore><path>$images/plain/master.qcow2</path><format type='qcow2'/></backingStore>")"
+    empty plain "$plain"
+}
+
 echo uri >nothing
-remove() {
-    commands "vol-delete --pool $1 c%d.qcow2" >delete
-    batch delete >/dev/null
+commands "vol-clone --pool $pool master.qcow2 c%d.qcow2" >clone
+commands 'vol-create-as plain c%d.qcow2 10G --format qcow2 --backing-vol master.qcow2 --backing-vol-format qcow2' >create
+# What of that is virsh, which looks up pool and volume for each command.
+commands "vol-path --pool $pool master.qcow2" >lookup
+empty() {
+    find "$2" -maxdepth 1 -name 'c*.qcow2' -delete
+    must virsh_on A pool-refresh "$1"
 }
 ours() {
-    commands "vol-clone --pool $pool master.qcow2 c%d.qcow2" >clone
     each "$(batch clone) - $(batch nothing)"
     clone_is_good A c0.qcow2 master.qcow2
-    remove $pool
+    clone_is_good A c$((clones - 1)).qcow2 master.qcow2
+    find "$(in_pool A .)" -maxdepth 1 -name 'c*.qcow2' -printf '%b\n' | sort -n | tail -n 1 >blocks
+    empty $pool "$(in_pool A .)"
 }
 dir_pool() {
-    commands 'vol-create-as plain c%d.qcow2 10G --format qcow2 --backing-vol master.qcow2 --backing-vol-format qcow2' >create
     each "$(batch create) - $(batch nothing)"
-    remove plain
+    empty plain "$plain"
 }
 # As an operator's script would: a process per clone, in the host.
 process() {
@@ -60,22 +86,76 @@ process() {
         rm -f c*.qcow2
         awk "BEGIN { printf \"%.3f\n\", ($end - $begin) * 1000 / $2 }"' - $images/plain $clones
 }
-median() { sort -n | awk '{ v[NR] = $1 } END { print v[int((NR + 1) / 2)] }'; }
+median() { sort -n "$1" | awk '{ v[NR] = $1 } END { print v[int((NR + 1) / 2)] }'; }
 
-: >ours; : >dir; : >process
+: >ours; : >dir; : >process; : >virsh; : >call_ours; : >call_dir
 for ((round = 0; round < rounds; round++)); do
+    call_ours >>call_ours || fail 'virStorageVolCreateXMLFrom'
+    call_dir >>call_dir || fail 'virStorageVolCreateXML in a dir pool'
     ours >>ours || fail 'vol-clone'
     process >>process || fail 'qemu-img'
     dir_pool >>dir || fail 'vol-create-as in a dir pool'
+    each "$(batch lookup) - $(batch nothing)" >>virsh || fail 'vol-path'
 done
-ours=$(median <ours) process=$(median <process) dir=$(median <dir)
+bytes=$(($(cat blocks) * 512))
 
+# The same files in both, some seconds old: what changed just now is looked at.
+commands "vol-clone --pool $pool master.qcow2 c%d.qcow2" $many >clone
+batch clone >/dev/null || exit
+find "$(in_pool A .)" -maxdepth 1 -name 'c*.qcow2' -exec cp --sparse=always -t "$plain" {} + ||
+    fail "$many clones cannot be copied"
+sleep 3
+echo "pool-refresh $pool" >refresh
+echo 'pool-refresh plain' >refresh_plain
+first=$(calc "$(batch refresh) - $(batch nothing)")
+listed=$(virsh_on A vol-list $pool | grep -c 'c[0-9]*\.qcow2')
+((listed == many)) || fail "$listed of $many clones are listed"
+: >refresh_ours; : >refresh_dir
+for ((round = 0; round < 3; round++)); do
+    calc "$(batch refresh) - $(batch nothing)" >>refresh_ours
+    calc "$(batch refresh_plain) - $(batch nothing)" >>refresh_dir
+done
+libvirtd_stop A
+begin=$EPOCHREALTIME
+libvirtd_start A
+listed=$(virsh_on A vol-list $pool | grep -c 'c[0-9]*\.qcow2')
+restart=$(calc "($EPOCHREALTIME - $begin) * 1000")
+((listed == many)) || fail "$listed of $many clones are listed after a restart"
+
+call_ours=$(median call_ours) call_dir=$(median call_dir)
+ours=$(median ours) process=$(median process) dir=$(median dir) virsh=$(median virsh)
+refresh=$(median refresh_ours) refresh_dir=$(median refresh_dir)
+table() {
+    awk -F '\t' '{ printf "%-44s %10.2f\n", $1, $2 }' "$1"
+}
 {
-    printf 'vol-clone, torrentpool\t%s\n' "$ours"
+    printf 'clone, torrentpool\t%s\n' "$call_ours"
+    printf 'volume with backing store, dir pool\t%s\n' "$call_dir"
     printf 'qemu-img create -b, a process\t%s\n' "$process"
-    printf 'vol-create-as --backing-vol, dir pool\t%s\n' "$dir"
+    printf 'vol-clone of virsh, torrentpool\t%s\n' "$ours"
+    printf 'vol-create-as of virsh, dir pool\t%s\n' "$dir"
 } >table
-printf '%-40s %10s   (median of %d rounds of %d)\n' 'one clone of a 10 GiB master' 'ms' $rounds $clones
-awk -F '\t' '{ printf "%-40s %10.2f\n", $1, $2 }' table
-awk -v title='One clone of a 10 GiB master' -v unit=ms -f "$top/tests/bench/bars.awk" table >"$BENCH_OUT/clone.svg"
-awk "BEGIN { printf \"figure clone.vol_clone_over_qemu_img %.2f\\n\", $ours / $process }" >>"$BENCH_FIGURES"
+{
+    printf 'torrentpool, nothing changed\t%s\n' "$refresh"
+    printf 'torrentpool, nothing known yet\t%s\n' "$first"
+    printf 'dir pool, the same files\t%s\n' "$refresh_dir"
+} >table_refresh
+printf '%-44s %10s   (median of %d rounds of %d)\n' 'one clone of a 10 GiB master' 'ms' $rounds $clones
+table table
+printf '%-44s %10.2f\n\n' '(vol-path of virsh)' "$virsh"
+printf '%-44s %10s   (median of 3)\n' "refresh of $many clones" 'ms'
+table table_refresh
+printf '%-44s %10.2f\n' '(libvirtd started until they are listed)' "$restart"
+plot="$top/tests/bench/bars.awk"
+awk -v title='One clone of a 10 GiB master' -v unit=ms -f "$plot" table >"$BENCH_OUT/clone.svg"
+awk -v title="Refresh of $many clones" -v unit=ms -f "$plot" table_refresh >"$BENCH_OUT/refresh.svg"
+{
+    echo "figure clone.vol_clone_over_qemu_img $(calc "$ours / $process")"
+    echo "figure clone.thousand_seconds $(calc "$call_ours")"
+    echo "figure clone.dirpool_over_ours $(calc "$call_dir / $call_ours")"
+    echo "figure clone.virsh_dirpool_over_ours $(calc "$dir / $ours")"
+    echo "figure clone.qemu_img_over_ours $(calc "$process / $call_ours")"
+    echo "figure clone.bytes_on_disk_max $bytes"
+    echo "figure refresh.ten_thousand_seconds $(calc "$refresh / 1000 * 10000 / $many")"
+    echo "figure refresh.dirpool_over_ours $(calc "$refresh_dir / $refresh")"
+} >>"$BENCH_FIGURES"
