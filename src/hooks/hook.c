@@ -176,7 +176,7 @@ static const struct {
 static int
 virHookRun(const char *guest, const char *operation, const char *sub_operation)
 {
-    VirHookPlaces places;
+    g_auto(VirHookPlaces) places = { NULL, NULL };
     gsize i;
 
     virHookPlacesInit(&places);

@@ -54,6 +54,14 @@ typedef struct {
 } VirHookStatus;
 
 
+void
+virHookPlacesClear(VirHookPlaces *places)
+{
+    g_clear_pointer(&places->run_dir, g_free);
+    g_clear_pointer(&places->status_dir, g_free);
+}
+
+
 /* Guests have names with anything in them. */
 static char *
 virHookMadeFile(const VirHookPlaces *places, const char *guest)

@@ -16,6 +16,9 @@ typedef struct {
     char *status_dir;
 } VirHookPlaces;
 
+void virHookPlacesClear(VirHookPlaces *places);
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(VirHookPlaces, virHookPlacesClear)
+
 /* An overlay that 'migrate begin' made and no 'prepare begin' came for within
  * this time is removed: the migration went no further. */
 #define VIR_HOOK_MADE_SECONDS 30
