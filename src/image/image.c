@@ -126,8 +126,8 @@ virImageRead(const VirImageFile *file,
     if (got < 0)
         return FALSE;
     if ((gsize)got < len)
-        return virImageCorrupt(error, _("the image ends before the %1$zu bytes at offset %2$" G_GUINT64_FORMAT
-                                        " that its header points to"), len, offset);
+        return virImageCorrupt(error, _("the image ends before the %1$zu bytes at offset %2$llu that its header points to"),
+                               len, (unsigned long long)offset);
     return TRUE;
 }
 

@@ -70,13 +70,13 @@ virImageQcow2CheckTables(const Qcow2Header *h, GError **error)
     guint64 l1_needed = virImageQcow2L1Entries(h->size, h->cluster_bits, l2_entries);
 
     if (h->l1_size > QCOW2_L1_BYTES_MAX / 8 || h->l1_size < l1_needed)
-        return virImageCorrupt(error, _("the qcow2 header gives its L1 table %1$u entries, which does not go with a capacity of %2$"
-                                        G_GUINT64_FORMAT " bytes"), h->l1_size, h->size);
+        return virImageCorrupt(error, _("the qcow2 header gives its L1 table %1$u entries, which does not go with a capacity of %2$llu bytes"),
+                               h->l1_size, (unsigned long long)h->size);
 
     if (h->l1_table_offset % cluster_size != 0 ||
         h->l1_table_offset > G_MAXINT64 - QCOW2_L1_BYTES_MAX)
-        return virImageCorrupt(error, _("the qcow2 header has its L1 table at the impossible offset %1$" G_GUINT64_FORMAT),
-                               h->l1_table_offset);
+        return virImageCorrupt(error, _("the qcow2 header has its L1 table at the impossible offset %1$llu"),
+                               (unsigned long long)h->l1_table_offset);
 
     if (h->refcount_table_clusters == 0 ||
         h->refcount_table_clusters > (QCOW2_REFTABLE_BYTES_MAX >> h->cluster_bits) ||
@@ -102,8 +102,8 @@ virImageQcow2Check(const Qcow2Header *h, GError **error)
         return virImageCorrupt(error, _("the qcow2 header says that it is %1$u bytes long"), h->header_length);
 
     if (unknown)
-        return virImageCorrupt(error, _("the qcow2 image uses features that are not known here (bits 0x%1$" G_GINT64_MODIFIER "x)"),
-                               unknown);
+        return virImageCorrupt(error, _("the qcow2 image uses features that are not known here (bits 0x%1$llx)"),
+                               (unsigned long long)unknown);
 
     if ((h->incompatible_features & QCOW2_INCOMPAT_EXTENDED_L2) && h->cluster_bits < QCOW2_EXTENDED_L2_BITS_MIN)
         return virImageCorrupt(error, _("the qcow2 header has extended L2 entries with clusters of 2^%1$u bytes"), h->cluster_bits);
@@ -115,7 +115,8 @@ virImageQcow2Check(const Qcow2Header *h, GError **error)
         return virImageCorrupt(error, _("the qcow2 header names the encryption method %1$u"), h->crypt_method);
 
     if (h->size > G_MAXINT64)
-        return virImageCorrupt(error, _("the qcow2 header has a capacity of %1$" G_GUINT64_FORMAT " bytes"), h->size);
+        return virImageCorrupt(error, _("the qcow2 header has a capacity of %1$llu bytes"),
+                               (unsigned long long)h->size);
 
     return virImageQcow2CheckTables(h, error);
 }
@@ -180,8 +181,8 @@ virImageQcow2ReadBacking(const VirImageFile *file,
     if (h->backing_file_offset < h->header_length ||
         h->backing_file_offset > cluster_size ||
         h->backing_file_size > MIN(QCOW2_BACKING_FILE_MAX, cluster_size - h->backing_file_offset))
-        return virImageCorrupt(error, _("the qcow2 header has the name of its backing file at offset %1$" G_GUINT64_FORMAT
-                                        ", %2$u bytes long"), h->backing_file_offset, h->backing_file_size);
+        return virImageCorrupt(error, _("the qcow2 header has the name of its backing file at offset %1$llu, %2$u bytes long"),
+                               (unsigned long long)h->backing_file_offset, h->backing_file_size);
 
     if (h->backing_file_size > 0)
         info->backing_file = virImageReadName(file, h->backing_file_offset, h->backing_file_size, error);

@@ -59,8 +59,8 @@ virTorrentConfSet(VirTorrentConf *conf,
     }
     if (!g_ascii_string_to_unsigned(text, 10, opt->min, opt->max, &number, NULL)) {
         g_set_error(error, G_KEY_FILE_ERROR, G_KEY_FILE_ERROR_INVALID_VALUE,
-                    _("'%s' must be a number from %" G_GUINT64_FORMAT " to %" G_GUINT64_FORMAT
-                      ", not '%s'"), opt->key, opt->min, opt->max, text);
+                    _("'%s' must be a number from %llu to %llu, not '%s'"), opt->key,
+                    (unsigned long long)opt->min, (unsigned long long)opt->max, text);
         return FALSE;
     }
     *(guint *) member = number;
