@@ -228,7 +228,8 @@ virImageProbeVmdk(const VirImageFile *file, VirImageInfo *info, GError **error)
     sectors = virImageGetLE64(file->head + VMDK_CAPACITY);
     desc_offset = virImageGetLE64(file->head + VMDK_DESC_OFFSET);
     if (sectors > G_MAXINT64 / VIR_IMAGE_SECTOR || desc_offset > G_MAXINT64 / VIR_IMAGE_SECTOR)
-        return virImageCorrupt(error, _("the VMDK header has a capacity of %1$" G_GUINT64_FORMAT " sectors"), sectors);
+        return virImageCorrupt(error, _("the VMDK header has a capacity of %1$llu sectors"),
+                               (unsigned long long)sectors);
 
     /* QEMU looks for the parent's name in sector 1, others where the header
      * says; without a capacity QEMU takes the descriptor's extents */
@@ -301,7 +302,8 @@ virImageVhdFill(const VirImageFile *file, const guint8 *footer, VirImageInfo *in
     if (type < VHD_TYPE_FIXED || type > VHD_TYPE_DIFFERENCING)
         return virImageCorrupt(error, _("the VHD footer names the disk type %1$u"), type);
     if (size > G_MAXINT64)
-        return virImageCorrupt(error, _("the VHD footer has a capacity of %1$" G_GUINT64_FORMAT " bytes"), size);
+        return virImageCorrupt(error, _("the VHD footer has a capacity of %1$llu bytes"),
+                               (unsigned long long)size);
 
     if (type == VHD_TYPE_DIFFERENCING) {
         info->external = TRUE;
