@@ -33,7 +33,6 @@ refused 'torrentpool: Gast „debian“: libvirt hat kein Domain-XML übergeben'
     german sh -c '"$0" debian prepare begin - <guest.xml' $hook
 
 step 'an error of the daemon, by way of libvirtd and virsh'
-LC_ALL=C
 VIRTTORRENTD_PATH=$LAB/german
 printf '#!/bin/sh\nLC_ALL=de_DE.UTF-8 LOCPATH=%s LANGUAGE=de exec %s "$@"\n' "$LAB/locale" $daemon >german
 chmod 755 german
