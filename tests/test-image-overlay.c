@@ -1,5 +1,5 @@
 /*
- * test-image-overlay.c: qcow2 overlays, with qemu-img as the judge
+ * test-image-overlay.c: overlays, with qemu-img and libvhdi as the judges
  *
  * SPDX-License-Identifier: LGPL-2.1-or-later
  *
@@ -323,6 +323,185 @@ testChain(Scratch *s, gconstpointer data)
 }
 
 
+static void
+vhdOptions(Scratch *s, const char *parent, VirImageOverlayOptions *options)
+{
+    g_autoptr(VirImageInfo) info = scratchProbe(s, parent, NULL);
+
+    *options = plain;
+    options->format = VIR_IMAGE_OVERLAY_VHD;
+    options->backing_file = parent;
+    options->backing_format = "vpc";
+    options->capacity = info->capacity;
+    options->backing_fd = openat(s->dirfd, parent, O_RDONLY | O_CLOEXEC);
+}
+
+
+/* What libvhdi reads through @name: its parent's bytes as far as it has none. */
+static char *
+vhdRead(Scratch *s, const char *name, gsize *len)
+{
+    char *bytes;
+
+    g_assert_cmpint(mkdirat(s->dirfd, "mnt", 0700), ==, 0);
+    scratchDo(s, "vhdimount %s mnt", name);
+    scratchDo(s, "sh -c 'cat mnt/vhdi$(ls mnt | sed s/vhdi// | sort -n | tail -n 1) >flat; umount mnt || fusermount -u mnt'");
+    g_assert_cmpint(unlinkat(s->dirfd, "mnt", AT_REMOVEDIR), ==, 0);
+    bytes = scratchRead(s, "flat", len);
+    return bytes;
+}
+
+
+/* The identifier that @label stands before in what vhdiinfo says of @name. */
+static char *
+vhdInfo(Scratch *s, const char *name, const char *label)
+{
+    g_autofree char *info = scratchRun(s, "vhdiinfo %s", name);
+    g_autofree char *key = g_strdup_printf("\t%s", label);
+    const char *start = strstr(info, key);
+    g_auto(GStrv) words = NULL;
+
+    g_assert_nonnull(start);
+    start = strchr(start, ':') + 1;
+    words = g_strsplit(start, "\n", 2);
+    return g_strdup(g_strstrip(words[0]));
+}
+
+
+/* What a host does that writes @byte to the first MiB of the block at 2 MiB: a
+ * sector bitmap and the block where the last footer was, and that after them. */
+static void
+vhdWriteBlock(Scratch *s, const char *name, guint8 byte)
+{
+    gsize len;
+    g_autofree char *bytes = scratchRead(s, name, &len);
+    gsize block = len - 512;
+    gsize new_len = len + 512 + 2 * MiB;
+    const guint8 entry[] = { 0, 0, block / 512 / 256, block / 512 % 256 };
+
+    bytes = g_realloc(bytes, new_len);
+    memmove(bytes + new_len - 512, bytes + block, 512);
+    memset(bytes + block, 0, 512 + 2 * MiB);
+    memset(bytes + block, 0xff, 256);
+    memset(bytes + block + 512, byte, 1 * MiB);
+    memcpy(bytes + 1536 + 4, entry, sizeof(entry));
+    scratchWrite(s, name, bytes, new_len);
+}
+
+
+/* A VHD made by qemu-img of the type @data, and its clone read by libvhdi. */
+static void
+testVhd(Scratch *s, gconstpointer data)
+{
+    gsize len = 5 * MiB;
+    g_autofree guint8 *noise = scratchNoise(len, 7);
+    g_autofree char *before = NULL;
+    g_autofree char *after = NULL;
+    g_autofree char *flat = NULL;
+    g_autofree char *type = NULL;
+    g_autofree char *id = NULL;
+    g_autofree char *parent_id = NULL;
+    g_autoptr(VirImageInfo) own = NULL;
+    VirImageOverlayOptions options;
+    gsize parent_len;
+    gsize flat_len;
+
+    scratchWrite(s, "noise", noise, len);
+    scratchDo(s, "qemu-img convert -f raw -O vpc -o subformat=%s,force_size=on noise parent.vhd", (const char *)data);
+    before = scratchRead(s, "parent.vhd", &parent_len);
+
+    vhdOptions(s, "parent.vhd", &options);
+    overlayMake(s, "child.vhd", &options);
+    close(options.backing_fd);
+
+    g_assert_nonnull((own = scratchProbe(s, "child.vhd", NULL)));
+    g_assert_cmpstr(own->format, ==, "vpc");
+    g_assert_cmpuint(own->capacity, ==, len);
+    g_assert_cmpstr(own->backing_file, ==, "parent.vhd");
+    g_assert_false(virImageIsStandalone(own));
+
+    type = vhdInfo(s, "child.vhd", "Disk type");
+    g_assert_cmpstr(type, ==, "Differential");
+    id = vhdInfo(s, "parent.vhd", "Identifier");
+    parent_id = vhdInfo(s, "child.vhd", "Parent identifier");
+    g_assert_cmpstr(id, ==, parent_id);
+
+    flat = vhdRead(s, "child.vhd", &flat_len);
+    g_assert_cmpmem(flat, flat_len, noise, len);
+
+    vhdWriteBlock(s, "child.vhd", 90);
+    memset(noise + 2 * MiB, 90, 1 * MiB);
+    g_free(flat);
+    flat = vhdRead(s, "child.vhd", &flat_len);
+    g_assert_cmpmem(flat, flat_len, noise, len);
+
+    scratchDo(s, "qemu-img info -f vpc parent.vhd");
+    after = scratchRead(s, "parent.vhd", &parent_len);
+    assertMem(after, 0, before, parent_len);
+}
+
+
+/* The parts that libvhdi does not look at, by the specification. */
+static void
+testVhdFixedBytes(Scratch *s, gconstpointer data G_GNUC_UNUSED)
+{
+    static const guint8 locators[] = {
+        'M', 'a', 'c', 'X', 0, 0, 0, 1, 0, 0, 0, 14, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 8, 0,
+        'W', '2', 'r', 'u', 0, 0, 0, 1, 0, 0, 0, 14, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 10, 0,
+        0, 0, 0, 0,
+    };
+    static const guint8 table[] = { 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff };
+    static const guint8 relative[] = { '.', 0, '\\', 0, 'p', 0, '.', 0, 'v', 0, 'h', 0, 'd', 0, 0, 0 };
+    VirImageOverlayOptions options;
+    g_autofree char *bytes = NULL;
+    gsize len;
+
+    scratchDo(s, "qemu-img create -q -f vpc -o force_size=on p.vhd 3M");
+    vhdOptions(s, "p.vhd", &options);
+    overlayMake(s, "o", &options);
+    close(options.backing_fd);
+    bytes = scratchRead(s, "o", &len);
+    g_assert_cmpuint(len, ==, 512 + 1024 + 512 + 2 * 512 + 512);
+    assertMem(bytes, 0, "conectix\0\0\0\2\0\1\0\0\0\0\0\0\0\0\2\0", 24);
+    assertMem(bytes, 60, "\0\0\0\4", 4);
+    assertMem(bytes, 512, "cxsparse\377\377\377\377\377\377\377\377\0\0\0\0\0\0\6\0\0\1\0\0\0\0\0\2\0\40\0\0", 36);
+    assertMem(bytes, 512 + 64, "\0p\0.\0v\0h\0d\0\0", 12);
+    assertMem(bytes, 512 + 576, locators, sizeof(locators));
+    assertMem(bytes, 1536, table, sizeof(table));
+    assertMem(bytes, 2048, "file://./p.vhd\0", 15);
+    assertMem(bytes, 2560, relative, sizeof(relative));
+    assertMem(bytes, len - 512, bytes, 512);
+}
+
+
+static void
+testVhdInvalid(Scratch *s, gconstpointer data G_GNUC_UNUSED)
+{
+    VirImageOverlayOptions options;
+
+    scratchDo(s, "qemu-img create -q -f vpc -o force_size=on p.vhd 3M");
+    scratchDo(s, "qemu-img create -q -f raw raw 3M");
+    vhdOptions(s, "p.vhd", &options);
+    options.capacity += 512;
+    overlayFails(s, "o", &options, VIR_IMAGE_ERROR_INVALID);
+    options.capacity -= 512;
+    options.backing_format = "raw";
+    overlayFails(s, "o", &options, VIR_IMAGE_ERROR_INVALID);
+    options.backing_format = "vpc";
+    overlayMake(s, "child", &options);
+    overlayFails(s, "child", &options, VIR_IMAGE_ERROR_EXISTS);
+    close(options.backing_fd);
+
+    vhdOptions(s, "child", &options);
+    overlayFails(s, "o", &options, VIR_IMAGE_ERROR_INVALID);
+    close(options.backing_fd);
+    vhdOptions(s, "raw", &options);
+    overlayFails(s, "o", &options, VIR_IMAGE_ERROR_INVALID);
+    close(options.backing_fd);
+    g_assert_cmpuint(scratchCount(s), ==, 3);
+}
+
+
 /* Raw masters whose length is no multiple of anything. */
 static void
 testOddSizes(Scratch *s, gconstpointer data G_GNUC_UNUSED)
@@ -576,6 +755,10 @@ main(int argc, char **argv)
     TEST("cluster-sizes", NULL, testClusterSizes);
     TEST("chain", GINT_TO_POINTER(VIR_IMAGE_EXTENDED_L2_OFF), testChain);
     TEST("chain-extended-l2", GINT_TO_POINTER(VIR_IMAGE_EXTENDED_L2_ON), testChain);
+    TEST("vhd-on-dynamic", "dynamic", testVhd);
+    TEST("vhd-on-fixed", "fixed", testVhd);
+    TEST("vhd-fixed-bytes", NULL, testVhdFixedBytes);
+    TEST("vhd-invalid", NULL, testVhdInvalid);
     TEST("odd-sizes", NULL, testOddSizes);
     TEST("longest-name", NULL, testLongestName);
     TEST("invalid-options", NULL, testInvalid);

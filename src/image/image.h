@@ -61,17 +61,25 @@ typedef enum {
     VIR_IMAGE_EXTENDED_L2_OFF,
 } VirImageExtendedL2;
 
+typedef enum {
+    VIR_IMAGE_OVERLAY_QCOW2 = 0,
+    VIR_IMAGE_OVERLAY_VHD,       /* differencing VHD: not for QEMU, which reads
+                                  * zeros from it where its parent has data */
+} VirImageOverlayFormat;
+
 typedef struct {
-    guint64 capacity;            /* virtual size, bytes; rounded up to 512 */
+    VirImageOverlayFormat format;
+    int backing_fd;              /* VHD only: the parent, a fixed or dynamic VHD, open for reading */
+    guint64 capacity;            /* virtual size, bytes; rounded up to 512; VHD: that of the parent */
     const char *backing_file;    /* stored as given; at most 1023 bytes */
     const char *backing_format;  /* recorded always */
-    guint cluster_bits;          /* 0: VIR_IMAGE_OVERLAY_CLUSTER_BITS */
-    VirImageExtendedL2 extended_l2;
+    guint cluster_bits;          /* 0: VIR_IMAGE_OVERLAY_CLUSTER_BITS; qcow2 only */
+    VirImageExtendedL2 extended_l2; /* qcow2 only */
     mode_t mode;                 /* of the new file */
     gint64 uid, gid;             /* -1: as the process */
 } VirImageOverlayOptions;
 
-/* Makes the qcow2 v3 overlay @name in the directory @dirfd: written whole under
+/* Makes the overlay @name, qcow2 v3 or VHD, in the directory @dirfd: written whole under
  * a temporary name (O_TMPFILE where the file system has it), then linked; an
  * existing @name is never replaced.  A crash leaves either no volume or a whole one. */
 gboolean virImageOverlayCreate(int dirfd,

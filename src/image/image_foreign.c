@@ -15,6 +15,7 @@
 #include <config.h>
 
 #include "image_priv.h"
+#include "image_vhd.h"
 
 /* --- qcow, version 1 (big-endian) --- */
 
@@ -246,45 +247,22 @@ virImageProbeVmdk(const VirImageFile *file, VirImageInfo *info, GError **error)
 
 /* --- VHD, alias vpc (big-endian) --- */
 
-enum {
-    VHD_DATA_OFFSET = 16,
-    VHD_CURRENT_SIZE = 48,
-    VHD_DISK_TYPE = 60,
-    VHD_CHECKSUM = 64,
-    VHD_FOOTER_LENGTH = 512,
-    VHD_PARENT_NAME = 64,       /* UTF-16 */
-    VHD_PARENT_NAME_LENGTH = 512,
-};
-
-enum {
-    VHD_TYPE_FIXED = 2,
-    VHD_TYPE_DYNAMIC = 3,
-    VHD_TYPE_DIFFERENCING = 4,
-};
-
-
 static gboolean
 virImageVhdChecksumOk(const guint8 *footer)
 {
-    guint32 sum = 0;
-    gsize i;
-
-    for (i = 0; i < VHD_FOOTER_LENGTH; i++) {
-        if (i < VHD_CHECKSUM || i >= VHD_CHECKSUM + 4)
-            sum += footer[i];
-    }
-    return ~sum == virImageGetBE32(footer + VHD_CHECKSUM);
+    return virImageVhdChecksum(footer, VHD_FOOTER_LENGTH, VHD_CHECKSUM) ==
+        virImageGetBE32(footer + VHD_CHECKSUM);
 }
 
 
 static char *
 virImageVhdParentName(const VirImageFile *file, guint64 header_offset)
 {
-    guint8 name[VHD_PARENT_NAME_LENGTH];
+    guint8 name[VHD_DYN_PARENT_UNICODE_NAME_LENGTH];
     gsize len = 0;
 
     if (header_offset > G_MAXINT64 ||
-        !virImageRead(file, header_offset + VHD_PARENT_NAME, name, sizeof(name), NULL))
+        !virImageRead(file, header_offset + VHD_DYN_PARENT_UNICODE_NAME, name, sizeof(name), NULL))
         return NULL;
 
     while (len < sizeof(name) && virImageGetBE16(name + len) != 0)

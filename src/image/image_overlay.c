@@ -46,7 +46,7 @@ typedef struct {
 } OverlayLayout;
 
 
-static gboolean
+gboolean
 virImageInvalid(GError **error, const char *message)
 {
     g_set_error_literal(error, VIR_IMAGE_ERROR, VIR_IMAGE_ERROR_INVALID, message);
@@ -173,7 +173,7 @@ virImageOverlayHeader(const VirImageOverlayOptions *options,
 }
 
 
-static gboolean
+gboolean
 virImagePwrite(int fd, const guint8 *buf, gsize len, guint64 offset, GError **error)
 {
     gsize done = 0;
@@ -211,22 +211,32 @@ virImageOverlayWriteRefcounts(int fd, const OverlayLayout *l, GError **error)
 
 
 static gboolean
+virImageOverlayWrite(int fd, const VirImageOverlayOptions *options, GError **error)
+{
+    g_autofree guint8 *header = NULL;
+    OverlayLayout layout = { 0 };
+    gsize len = 0;
+
+    if (!virImageOverlayLayout(options, &layout, error) ||
+        !(header = virImageOverlayHeader(options, &layout, &len, error)))
+        return FALSE;
+
+    if (ftruncate(fd, layout.clusters << layout.cluster_bits) < 0)
+        return virImageSystemError(error, errno, _("cannot write the clone"));
+    return virImagePwrite(fd, header, len, 0, error) &&
+        virImageOverlayWriteRefcounts(fd, &layout, error);
+}
+
+
+static gboolean
 virImageOverlayFill(int fd,
                     const VirImageOverlayOptions *options,
-                    const OverlayLayout *l,
                     gboolean *sync_name,
                     GError **error)
 {
-    gsize len = 0;
-    g_autofree guint8 *header = virImageOverlayHeader(options, l, &len, error);
-
-    if (!header)
-        return FALSE;
-
-    if (ftruncate(fd, l->clusters << l->cluster_bits) < 0)
-        return virImageSystemError(error, errno, _("cannot write the clone"));
-    if (!virImagePwrite(fd, header, len, 0, error) ||
-        !virImageOverlayWriteRefcounts(fd, l, error))
+    if (options->format == VIR_IMAGE_OVERLAY_VHD ?
+        !virImageVhdWrite(fd, options, error) :
+        !virImageOverlayWrite(fd, options, error))
         return FALSE;
 
     /* the mode last: a change of owner clears bits of it */
@@ -318,17 +328,15 @@ virImageOverlayCreate(int dirfd,
                       GError **error)
 {
     g_autofree char *tmp = NULL;
-    OverlayLayout layout = { 0 };
     gboolean sync_name = TRUE;
     gboolean ok;
     int fd;
 
     if (!virImageOverlayCheckOptions(name, options, error) ||
-        !virImageOverlayLayout(options, &layout, error) ||
         (fd = virImageTempOpen(dirfd, &tmp, error)) < 0)
         return FALSE;
 
-    ok = virImageOverlayFill(fd, options, &layout, &sync_name, error) &&
+    ok = virImageOverlayFill(fd, options, &sync_name, error) &&
         virImageTempLink(dirfd, fd, tmp, name, error);
     if (tmp)
         unlinkat(dirfd, tmp, 0);

@@ -65,6 +65,14 @@ char *virImageReadName(const VirImageFile *file,
                        gsize len,
                        GError **error);
 
+/* Writes all of a differencing VHD into the empty file @fd. */
+gboolean virImageVhdWrite(int fd, const VirImageOverlayOptions *options, GError **error);
+
+gboolean virImagePwrite(int fd, const guint8 *buf, gsize len, guint64 offset, GError **error);
+
+/* Sets VIR_IMAGE_ERROR_INVALID and returns FALSE. */
+gboolean virImageInvalid(GError **error, const char *message);
+
 /* Sets VIR_IMAGE_ERROR_CORRUPT and returns FALSE. */
 gboolean virImageCorrupt(GError **error, const char *format, ...) G_GNUC_PRINTF(2, 3);
 
