@@ -130,7 +130,7 @@ goes_on() {
     present "$(in_pool $host "$1.qcow2")"
     must host_exec $host qemu-img check -q "$target/$1.qcow2"
     must host_exec $host qemu-img convert -O raw "$target/$1.qcow2" "$LAB/$1.raw"
-    written=$(od -An -v -tu4 -w4096 -j1048576 -N66060288 "$1.raw" | awk '
+    written=$(od -An -v -tu4 -w4096 -j1048576 -N16777216 "$1.raw" | awk '
         $1 == 0 { ended = 1; next }
         ended || $1 != NR { print "block " NR " is " $1; exit 1 }
         { for (i = 2; i <= 1024; i++) if ($i != NR) { print "block " NR " is torn"; exit 1 } }
