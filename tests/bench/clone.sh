@@ -111,7 +111,7 @@ first=$(calc "$(batch refresh) - $(batch nothing)")
 listed=$(virsh_on A vol-list $pool | grep -c 'c[0-9]*\.qcow2')
 ((listed == many)) || fail "$listed of $many clones are listed"
 : >refresh_ours; : >refresh_dir
-for ((round = 0; round < 3; round++)); do
+for ((round = 0; round < 9; round++)); do
     calc "$(batch refresh) - $(batch nothing)" >>refresh_ours
     calc "$(batch refresh_plain) - $(batch nothing)" >>refresh_dir
 done
@@ -143,7 +143,7 @@ table() {
 printf '%-44s %10s   (median of %d rounds of %d)\n' 'one clone of a 10 GiB master' 'ms' $rounds $clones
 table table
 printf '%-44s %10.2f\n\n' '(vol-path of virsh)' "$virsh"
-printf '%-44s %10s   (median of 3)\n' "refresh of $many clones" 'ms'
+printf '%-44s %10s   (median of 9)\n' "refresh of $many clones" 'ms'
 table table_refresh
 printf '%-44s %10.2f\n' '(libvirtd started until they are listed)' "$restart"
 plot="$top/tests/bench/bars.awk"
