@@ -42,14 +42,16 @@ label() {
     esac
 }
 
-make -s -C "$TORRENTPOOL_BUILD/tests" bench-overlay >&2 || die 'bench-overlay does not build'
+make -s -C "$TORRENTPOOL_BUILD/tests" bench-overlay >/dev/null || die 'bench-overlay does not build'
 dir=$BENCH_OUT/io
 rm -rf "$dir"
 mkdir -p "$dir"
 # The mounts go with their namespace.
-if [[ -n ${BENCH_IO_INSIDE:-} ]] && mount -t tmpfs -o size=6G none "$dir" &&
-    truncate -s 6G "$dir/disk" && mkfs.ext4 -q -F "$dir/disk" && mkdir "$dir/fs" &&
-    mount -o loop "$dir/disk" "$dir/fs"; then
+in_memory() {
+    mount -t tmpfs -o size=6G none "$dir" && truncate -s 6G "$dir/disk" && mkfs.ext4 -q -F "$dir/disk" &&
+        mkdir "$dir/fs" && mount -o loop "$dir/disk" "$dir/fs"
+}
+if [[ -n ${BENCH_IO_INSIDE:-} ]] && in_memory; then
     cd "$dir/fs" || exit 1
 else
     echo "no file system in memory to be had; measuring on that of $dir" >&2
@@ -100,11 +102,12 @@ prepare() {
 serve() {
     local driver=qcow2
     [[ $1 != raw ]] || driver=raw
+    local args=(--blockdev "driver=file,node-name=file,filename=$1.img,aio=threads")
+    args+=(--blockdev "driver=$driver,node-name=disk,file=file,discard=unmap")
+    args+=(--nbd-server addr.type=unix,addr.path=socket)
+    args+=(--export nbd,id=export,node-name=disk,name=,writable=on)
     rm -f pid
-    qemu-storage-daemon --blockdev driver=file,node-name=file,filename="$1.img",aio=threads \
-        --blockdev driver=$driver,node-name=disk,file=file,discard=unmap \
-        --nbd-server addr.type=unix,addr.path=socket \
-        --export nbd,id=export,node-name=disk,name=,writable=on --pidfile pid >daemon.log 2>&1 &
+    qemu-storage-daemon "${args[@]}" --pidfile pid >daemon.log 2>&1 &
     daemon=$!
     # the pid file comes last
     until [[ -s pid ]]; do
@@ -157,8 +160,6 @@ randwrite4k randwrite 4k $random
 randwrite4k_flushed randwrite 4k $random
 JOBS
 done >rates
-[[ -z ${BENCH_IO_RATES:-} ]] || cp rates "$BENCH_IO_RATES"
-
 # NAME WAY: the median rate, and the median of its ratios to the full copy
 medians() {
     awk -v name="$1" -v way="$2" '
