@@ -33,7 +33,6 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "i18n.h"
@@ -266,7 +265,7 @@ virTorrentMoveFd(const VirTorrentMonitorFds *fds, const char *name)
         errno = EPERM;
         return -1;
     }
-    if (syscall(SYS_renameat2, fds->priv, temp, fds->target, name, 1 /* RENAME_NOREPLACE */) < 0) {
+    if (renameat2(fds->priv, temp, fds->target, name, RENAME_NOREPLACE) < 0) {
         int saved = errno;
 
         if (renameat(fds->priv, temp, fds->partial, name) < 0)
