@@ -253,6 +253,7 @@ static const MagnetCase magnets[] = {
     { "magnet:?xt=urn:btih:74======AAAAAAAAAAAAAAAAAAAAAAAA", NULL, NULL, 0 },
     { "magnet:?xt=urn:btmh:1220" H64 "&dn=debian-12.qcow2&x.pe=10.0.0.5:6881&x.pe=[fd00::5]:6881",
       "urn:btmh:1220" H64, "debian-12.qcow2", 0 },
+    { "magnet:?xt=urn:btmh:1220" H64 "&dn=a%2Bb+c", "urn:btmh:1220" H64, "a+b c", 0 },
     { "magnet:?xt=urn:btmh:1220" H64 "&dn=Gr%C3%B6%C3%9Fe%201+2", "urn:btmh:1220" H64, "Größe 1 2", 0 },
     { "magnet:?xt=urn:btmh:1220" H64 "&xt=urn:btih:" H40, "urn:btmh:1220" H64, NULL, 0 },
     { "magnet:?xt.1=urn:btih:" H40 "&xt.2=urn:btmh:1220" H64, "urn:btmh:1220" H64, NULL, 0 },

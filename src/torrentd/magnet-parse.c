@@ -159,17 +159,19 @@ virTorrentMagnetPart(VirTorrentMagnet *magnet, GPtrArray *peers, GPtrArray *trac
 {
     const char *equals = strchr(part, '=');
     g_autofree char *key = NULL;
+    g_autofree char *encoded = NULL;
     g_autofree char *value = NULL;
 
     if (!*part || !equals)
         return TRUE;
     key = g_ascii_strdown(part, equals - part);
-    value = g_uri_unescape_string(equals + 1, NULL);
+    encoded = g_strdup(equals + 1);
+    if (strcmp(key, "dn") == 0)
+        g_strdelimit(encoded, "+", ' ');    /* before decoding: %2B is a plus sign */
+    value = g_uri_unescape_string(encoded, NULL);
     if (!value)
         return virTorrentInvalidMagnet(error, _("the magnet link is malformed: '%s' is not "
                                                 "percent-encoded properly"), key);
-    if (strcmp(key, "dn") == 0)
-        g_strdelimit(value, "+", ' ');
     return virTorrentMagnetParameter(magnet, peers, trackers, key, value, error);
 }
 

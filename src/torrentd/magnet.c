@@ -98,7 +98,8 @@ virTorrentMagnetFormat(const char *key,
     GString *out = g_string_new("magnet:?xt=");
 
     g_string_append(out, key);
-    virTorrentMagnetAppend(out, "dn", name);
+    if (name)
+        virTorrentMagnetAppend(out, "dn", name);
     if (size)
         g_string_append_printf(out, "&xl=%" G_GUINT64_FORMAT, size);
     for (; peers && *peers; peers++)

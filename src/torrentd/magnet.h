@@ -16,7 +16,7 @@ G_BEGIN_DECLS
  * else, without loopback.  Empty where @port is 0. */
 GStrv virTorrentMagnetPeers(const char *listen, guint16 port);
 
-/* @key: urn:btmh:… or urn:btih:…; @size in bytes, 0: unknown. */
+/* @key: urn:btmh:… or urn:btih:…; @name: NULL: unknown; @size in bytes, 0: unknown. */
 char *virTorrentMagnetFormat(const char *key,
                              const char *name,
                              guint64 size,
