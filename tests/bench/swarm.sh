@@ -1,0 +1,281 @@
+#!/bin/bash
+# N hosts that fetch at once, over links of equal rate, against the lower bound and other programs
+#
+# Usage, apart from ./bench swarm [--quick]:
+#   tests/bench/swarm.sh [OPTION…]
+#     --only WAY,…      ours aria2 transmission deluge libtorrent http rsync udpcast
+#     --n N,…           hosts that fetch (default: 4,8)
+#     --rate MBIT       of each link, both ways (default: by N, see rate_for)
+#     --size MIB        of the file (default: what a link carries in --seconds)
+#     --seconds S       (default: 20)
+#     --scenario NAME,… equal slow leave late (default: equal)
+#     --rounds K        of all that (default: 1)
+#     --timeline [S]    what each host received, per S seconds (default: 1)
+#     --keep-logs DIR   logs, samples and times of all runs
+#     --daemon OPTIONS  of virttorrentd, e.g. --verbose
+#     --pool OPTIONS    GVariant text, e.g. "{'lsd': <false>}"
+#
+# SPDX-License-Identifier: LGPL-2.1-or-later
+set -u
+. "$(dirname "$0")/../lib/env.sh"
+export BENCH_QUICK=${BENCH_QUICK:-0} BENCH_OUT=${BENCH_OUT:-$TORRENTPOOL_CACHE/bench}
+export BENCH_FIGURES=${BENCH_FIGURES:-/dev/null}
+bench=$top/tests/bench
+
+# Links are to be the limit and not this machine's cores, which have to carry
+# all of them: 70 MB/s together.
+rate_for() {
+    local rate=$((560 / $1))
+    echo $((rate > 100 ? 100 : rate))
+}
+
+arguments=("$@")
+only='' ns='' rate='' mib='' seconds=20 scenarios=equal rounds=1 bin='' keep=''
+while (($#)); do
+    case $1 in
+    --only) only=${2//,/ }; shift ;;
+    --n) ns=${2//,/ }; shift ;;
+    --rate) rate=$2; shift ;;
+    --size) mib=$2; shift ;;
+    --seconds) seconds=$2; shift ;;
+    --scenario) scenarios=${2//,/ }; shift ;;
+    --rounds) rounds=$2; shift ;;
+    --timeline)
+        bin=1
+        [[ ! ${2:-} =~ ^[0-9.]+$ ]] || { bin=$2; shift; } ;;
+    --keep-logs) keep=$2; shift ;;
+    --daemon) daemon_options=$2; shift ;;
+    --pool) pool_options=$2; shift ;;
+    --help | -h) sed -n '2,/^# SPDX/{/SPDX/d;s/^# \{0,1\}//;p}' "$0"; exit 0 ;;
+    *) die "unknown option '$1'; see --help" ;;
+    esac
+    shift
+done
+
+. "$bench/swarm/lab.sh"
+. "$bench/swarm/ways.sh"
+lab_enter "${arguments[@]}"
+: "${only:=ours}" "${ns:=4 8}"
+export VIRTTORRENTD_PATH=${VIRTTORRENTD_PATH:-$TORRENTPOOL_BUILD/src/virttorrentd}
+built=$(make -s -C "$TORRENTPOOL_BUILD/tests" bench-swarm 2>&1) || die "bench-swarm does not build: $built"
+
+# The least time that N hosts can need, after Kumar and Ross, "Peer-assisted
+# file distribution: the minimum distribution time", IEEE HotWeb 2006: no
+# schedule beats max(S/u_origin, S/d_min, N S/(u_origin + sum u_i)).  A host
+# that comes late can neither give nor take before: it shifts its own term and
+# gives less.  Bits of the wire: what headers take (4.4 % with TCP) is part of
+# the ratio.  stdin: lines "rate join", the origin's first; $1: bytes
+bound() {
+    awk -v size="$1" '
+        { rate[NR] = $1 * 1e6 / 8; join[NR] = $2; if ($2 > last) last = $2 }
+        END {
+            n = NR - 1
+            time = size / rate[1]
+            for (i = 2; i <= NR; i++) {
+                t = join[i] + size / rate[i]
+                if (t > time) time = t
+                up += rate[i]
+                lost += rate[i] * join[i]
+            }
+            t = (n * size + lost) / (rate[1] + up)
+            if (t > last && t > time) time = t
+            printf "%.3f\n", time
+        }'
+}
+
+declare -A join_of=()
+gate_of() {
+    if [[ ${join_of[$1]:-0} == 0 ]]; then echo "$LAB/gates/0"; else echo "$LAB/gates/1"; fi
+}
+
+# Rates and times of arrival; sets late (seconds) and least (the bound)
+scene() {
+    local scenario=$1 n=$2 mbit=$3 i
+    late=0 join_of=()
+    for ((i = 0; i <= n; i++)); do
+        link h$i $mbit
+    done
+    case $scenario in
+    equal | leave) ;;
+    slow) link h1 $((mbit / 2)) ;;
+    late)
+        late=$(awk "BEGIN { printf \"%.2f\", $size * 8 / 1e6 / $mbit / 2 }")
+        for ((i = n / 2 + 1; i <= n; i++)); do
+            join_of[h$i]=$late
+        done ;;
+    *) die "there is no scenario '$scenario'" ;;
+    esac
+    least=$(for ((i = 0; i <= n; i++)); do echo "${rate_of[h$i]} ${join_of[h$i]:-0}"; done | bound "$size")
+}
+
+finished() {
+    local i
+    for ((i = 1; i <= hosts; i++)); do
+        [[ -s $run/h$i.$1 || -e $run/h$i.$1 && $1 == done.ready ]] || return 1
+    done
+}
+
+# Until all are done, or one gave up, or the limit is reached
+await() {
+    local end=$1 i
+    until finished done; do
+        if (($(now) > end)); then
+            trouble="not done after $2 s"
+            return
+        fi
+        for ((i = 1; i <= hosts; i++)); do
+            if [[ ! -s $run/h$i.done ]] && ! kill -0 "${job[$i]}" 2>/dev/null && [[ ! -s $run/h$i.done ]]; then
+                trouble="h$i gave up: $(tail -n 1 "$run/h$i.log")"
+                return
+            fi
+        done
+        pause 0.05
+    done
+}
+
+# once WAY SCENARIO N: one run; a line of results
+once() {
+    local way=$1 scenario=$2 n=$3 i begin gates=() job=() trouble='' cpu sent opened
+    run=$LAB/run
+    rm -rf "$run"
+    mkdir "$run"
+    chmod 0755 "$run"
+    for i in 0 1; do
+        : >"gates/$i"
+        exec {opened}>"gates/$i"
+        flock -x $opened
+        gates[i]=$opened
+    done
+    cpu=$(cpu_seconds)
+    "${way}_origin"
+    for ((i = 1; i <= n; i++)); do
+        "${way}_host" h$i &
+        job[$i]=$!
+    done
+    wait_for 60 finished done.ready || die "$way: the hosts do not get ready: $(tail -qn 2 "$run"/*.log)"
+    sampler_start "$run/samples"
+    pause 0.5
+    sent=$(sent_by h0)
+    begin=$EPOCHREALTIME
+    flock -u ${gates[0]}
+    if [[ $late != 0 ]]; then
+        (pause "$late"; flock -u ${gates[1]}) &
+    fi
+    if [[ $scenario == leave ]]; then
+        leave "$way" &
+    fi
+    local most
+    most=$(awk "BEGIN { print $least * $limit }")
+    await $((${begin/./} + $(micro "$most"))) "$most"
+    sent=$(($(sent_by h0) - sent))
+    pause 0.2
+    sampler_stop
+    for ((i = 1; i <= n && ${#trouble} == 0; i++)); do
+        cmp -s "$image" "$("${way}_file" h$i)" || trouble="h$i has another file"
+    done
+    hosts_clear
+    wait
+    host_return h0
+    exec {gates[0]}>&- {gates[1]}>&-
+    cpu=$(awk "BEGIN { print $(cpu_seconds) - $cpu }")
+    result "$way" "$scenario" "$n" "$begin" "$sent" "$cpu" "$trouble"
+}
+
+# The origin goes when one copy of everything is on the other hosts.
+leave() {
+    local i files=()
+    for ((i = 1; i <= hosts; i++)); do
+        files+=("$("${1}_part" h$i)")
+    done
+    "$tool" whole "$size" $((256 * 1024)) "${files[@]}" && host_leave h0
+}
+
+# Prints a run's line, and adds it to results
+result() {
+    local way=$1 scenario=$2 n=$3 begin=$4 sent=$5 cpu=$6 trouble=$7 i
+    for ((i = 1; i <= n; i++)); do
+        [[ ! -s $run/h$i.done ]] || echo "h$i ${join_of[h$i]:-0} $(cat "$run/h$i.done")"
+    done | awk -v begin="$begin" '{ printf "%s %.3f %.3f\n", $1, $3 - begin, $3 - begin - $2 }' >"$run/times"
+    sort -n -k 3 "$run/times" | awk -v n="$n" -v way="$way" -v scenario="$scenario" -v least="$least" \
+        -v sent="$sent" -v size="$size" -v cpu="$cpu" -v trouble="$trouble" -v OFS='\t' '
+        { t[NR] = $3; if ($2 > last) last = $2 }
+        function part(p,  i) { i = int(p * n + 0.999999); return i <= NR ? t[i] : "-" }
+        END {
+            bad = trouble != ""
+            print scenario, n, way, bad ? "-" : last, bad ? "-" : last / least, sent / size,
+                bad ? "-" : part(0.5), bad ? "-" : part(0.99), cpu, least, trouble
+        }' >"$run/result"
+    cat "$run/result" >>"$LAB/results"
+    awk -F '\t' '
+        { printf "%-6s %3d %-12s", $1, $2, $3 }
+        $4 == "-" { printf " %s (the bound is %.1f s; %.2f copies)\n", $11, $10, $6; next }
+        { printf " %7.2f s %6.2f %7.2f %7.2f %7.2f %7.1f\n", $4, $5, $6, $7, $8, $9 }' "$run/result"
+    if [[ -n $bin ]]; then
+        echo "  Mbit/s received, per $bin s from the call; the last column is when it was done"
+        timeline "$run/samples" "$begin" "$bin" | while read -r name line; do
+            [[ $name != h0 ]] || name='h0 sent'
+            printf '  %-7s %s  | %s\n' "$name" "$line" "$(awk -v h="$name" '$1 == h { print $2 }' "$run/times")"
+        done
+    fi
+    if [[ -n $keep ]]; then
+        mkdir -p "$keep/$scenario-n$n-$way"
+        find "$run" -maxdepth 1 -type f -exec cp -t "$keep/$scenario-n$n-$way" {} +
+    fi
+}
+
+head_line() {
+    printf '%-6s %3s %-12s %9s %6s %7s %7s %7s %7s\n' scene N '' last /bound copies p50 p99 CPU
+}
+
+limit=6
+lab_open 12000
+: >results
+head_line
+for n in $ns; do
+    hosts_up "$n"
+    mbit=${rate:-$(rate_for "$n")}
+    size=$(((${mib:-$((mbit * seconds * 1000000 / 8 / 1048576))}) * 1048576))
+    image=$LAB/image
+    head -c $size /dev/urandom >"$image"
+    for scenario in $scenarios; do
+        scene "$scenario" "$n" "$mbit"
+        echo "N = $n, $scenario: $mbit Mbit/s, $((size / 1048576)) MiB, bound $least s"
+        for ((round = 0; round < rounds; round++)); do
+            for way in $only; do
+                once "$way" "$scenario" "$n"
+            done
+        done
+    done
+done
+
+# Figures: of the equal scenario, the median round of each way
+awk -F '\t' '
+    function median(list,  v, n, i, j, t) {
+        n = split(list, v, " ")
+        for (i = 2; i <= n; i++)
+            for (j = i; j > 1 && v[j - 1] + 0 > v[j] + 0; j--) { t = v[j]; v[j] = v[j - 1]; v[j - 1] = t }
+        return v[int((n + 1) / 2)]
+    }
+    $1 != "equal" { next }
+    !($2 in seen) { seen[$2] = 1; ns[++n] = $2 }
+    # what did not get done has no time
+    $4 == "-" { failed[$2, $3] = 1; next }
+    { last[$2, $3] = last[$2, $3] " " $4; ratio[$2] = $3 == "ours" ? ratio[$2] " " $5 : ratio[$2] }
+    $3 == "ours" { copies[$2] = copies[$2] " " $6; spread[$2] = spread[$2] " " $8 / $7 }
+    END {
+        for (i = 1; i <= n; i++) {
+            k = ns[i]
+            if (!((k, "ours") in last) || (k, "ours") in failed) continue
+            printf "figure swarm.n%d.last_over_bound %.2f\n", k, median(ratio[k])
+            printf "figure swarm.n%d.origin_copies %.2f\n", k, median(copies[k])
+            printf "figure swarm.n%d.p99_over_p50 %.3f\n", k, median(spread[k])
+            best = 0
+            for (key in last) {
+                split(key, part, SUBSEP)
+                if (part[1] != k || part[2] == "ours") continue
+                t = median(last[key])
+                if (!best || t < best) best = t
+            }
+            if (best) printf "figure swarm.n%d.best_peer_over_ours %.2f\n", k, best / median(last[k, "ours"])
+        }
+    }' results >>"$BENCH_FIGURES"
