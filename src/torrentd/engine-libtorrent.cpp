@@ -67,7 +67,11 @@
 
 namespace {
 
-constexpr guint TICK_MS = 500;
+/* How often the clock ticks, microseconds, and how often in the first seconds after
+ * something was begun. */
+constexpr gint64 TICK = 500000;
+constexpr gint64 TICK_HURRY = 100000;
+constexpr gint64 HURRY = 3 * G_USEC_PER_SEC;
 
 /* An existing path below which nothing can be made: the place of a torrent
  * that is to have none. */
@@ -137,9 +141,11 @@ struct Torrent {
     std::string id, dir, file, key;
     guint64 serial = 0;                 /* tells it from a later one of the same id */
     lt::torrent_handle handle;
+    lt::info_hash_t hashes;
     bool seed = false;                  /* VIR_TORRENT_ADD_SEED: nothing may be written */
     bool verify = false;                /* VIR_TORRENT_ADD_CHECK: it is read first */
     bool metadata_only = false;         /* the first step of a magnet */
+    bool waiting = false;               /* paused until it can connect */
     bool tell_metadata = false;         /* METADATA is still to be told */
     bool told_complete = false;
     bool stalled_by_priority = false;
@@ -248,7 +254,8 @@ setLan(lt::settings_pack &p)
     p.set_str(sp::user_agent, PACKAGE_NAME "/" PACKAGE_VERSION);
     p.set_str(sp::peer_fingerprint, "-TP0100-");
     p.set_int(sp::alert_mask, static_cast<int>(static_cast<std::uint32_t>(
-        lt::alert_category::error | lt::alert_category::status | lt::alert_category::storage)));
+        lt::alert_category::error | lt::alert_category::status | lt::alert_category::storage |
+        lt::alert_category::dht)));
     /* 1,000 torrents that are added at once make 3 alerts each */
     p.set_int(sp::alert_queue_size, 100000);
 
@@ -289,8 +296,8 @@ setLan(lt::settings_pack &p)
     p.set_int(sp::connection_speed, 200);
     p.set_int(sp::torrent_connect_boost, 100);
     p.set_int(sp::listen_queue_size, 128);
-    p.set_int(sp::min_reconnect_time, 5);
-    p.set_int(sp::max_failcount, 20);
+    p.set_int(sp::min_reconnect_time, 1);
+    p.set_int(sp::max_failcount, 10);
     p.set_int(sp::peer_connect_timeout, 5);
 
     /* Torrents are not queued (they are added without auto_managed), but these
@@ -417,6 +424,7 @@ struct _VirTorrentEngine : std::enable_shared_from_this<_VirTorrentEngine> {
     bool dht = false, pex = false;
     std::vector<std::pair<std::string, int>> bootstrap;
     gint64 bootstrap_at = 0, bootstrap_pause = G_USEC_PER_SEC;
+    gint64 hurry_until = 0;                     /* the clock ticks faster */
     gint64 dht_nodes = 0;                       /* at the last count, and */
     gint64 count_at = 0;                        /* when to count again */
     std::vector<std::string> trackers;
@@ -437,6 +445,8 @@ struct _VirTorrentEngine : std::enable_shared_from_this<_VirTorrentEngine> {
     void onAlerts();
     void onAlert(lt::alert *alert);
     void onTick();
+    void hurry();
+    void lookForNodes(gint64 now);
     void deliver();
 
     Torrent *find(char const *id);
@@ -447,10 +457,13 @@ struct _VirTorrentEngine : std::enable_shared_from_this<_VirTorrentEngine> {
     void fail(Torrent &t, std::string const &message);
     void queue(Torrent &t, VirTorrentEventType type);
     void onMetadata(Torrent &t);
+    void onPeers(Torrent &t, std::vector<lt::tcp::endpoint> peers);
+    void begin(Torrent &t);
     void onStatus(lt::torrent_status const &status);
     void onError(lt::torrent_handle const &handle, lt::error_code const &ec, char const *file);
     bool learnMetainfo(Torrent &t);
     void onStats(gint64 nodes);
+    void onStranger(lt::sha1_hash const &hash, lt::tcp::endpoint const &peer);
     void announce(Torrent &t, gint64 now);
     void discover(Torrent &t);
     std::vector<std::string> trackersOf(Torrent const &t) const;
@@ -468,14 +481,19 @@ onAlertSource(gint, GIOCondition, gpointer opaque)
     return G_SOURCE_CONTINUE;
 }
 
+/* Set by its ready time alone. */
 static gboolean
-onTickSource(gpointer opaque)
+onTickSource(GSource *source, GSourceFunc, gpointer opaque)
 {
     std::shared_ptr<Engine> e = static_cast<Engine *>(opaque)->self;
+    gint64 const now = g_source_get_time(source);
 
+    g_source_set_ready_time(source, now + (now < e->hurry_until ? TICK_HURRY : TICK));
     guard([&] { e->onTick(); });
     return G_SOURCE_CONTINUE;
 }
+
+static GSourceFuncs tickFuncs = { nullptr, nullptr, onTickSource, nullptr, nullptr, nullptr };
 
 bool
 Engine::start(VirTorrentEngineSettings const &s, GError **error)
@@ -531,9 +549,10 @@ Engine::start(VirTorrentEngineSettings const &s, GError **error)
     alert_source = g_unix_fd_source_new(wake->fd, G_IO_IN);
     g_source_set_callback(alert_source, G_SOURCE_FUNC(onAlertSource), this, nullptr);
     g_source_attach(alert_source, context);
-    tick_source = g_timeout_source_new(TICK_MS);
-    g_source_set_callback(tick_source, onTickSource, this, nullptr);
+    tick_source = g_source_new(&tickFuncs, sizeof(GSource));
+    g_source_set_callback(tick_source, nullptr, this, nullptr);
     g_source_attach(tick_source, context);
+    hurry();
     return true;
 }
 
@@ -628,8 +647,12 @@ Engine::followAddresses()
     session->apply_settings(p);
     bootstrap_at = 0;
     bootstrap_pause = G_USEC_PER_SEC;
-    for (auto &it : torrents)
+    for (auto &it : torrents) {
         it.second->announce_at = 0;
+        if (it.second->handle.is_valid())
+            it.second->handle.force_lsd_announce();
+    }
+    hurry();
 }
 
 /* Everything but where to listen. */
@@ -700,6 +723,7 @@ Engine::discover(Torrent &t)
         t.handle.unset_flags(lt::torrent_flags::disable_pex);
     else
         t.handle.set_flags(lt::torrent_flags::disable_pex);
+    t.handle.force_lsd_announce();
     t.announce_at = 0;
 }
 
@@ -714,6 +738,8 @@ Engine::start(Torrent &t, lt::add_torrent_params params)
         params.flags |= disable_pex;
     if (t.seed)
         params.flags |= t.verify ? upload_mode : seed_mode | upload_mode;
+    else
+        params.flags |= paused;     /* see begin() */
     params.storage_mode = lt::storage_mode_sparse;
     if (t.metadata_only) {
         params.flags |= default_dont_download;
@@ -729,11 +755,28 @@ Engine::start(Torrent &t, lt::add_torrent_params params)
     for (auto const &peer : t.peers)
         params.peers.push_back(peer);
 
+    t.hashes = params.ti ? params.ti->info_hashes() : params.info_hashes;
     t.handle = session->add_torrent(std::move(params));
     handles[t.handle] = &t;
+    t.waiting = !t.seed;
+    if (t.metadata_only)
+        begin(t);
     t.announce_at = 0;
     t.announce_pause = G_USEC_PER_SEC;
-    session->post_torrent_updates(lt::torrent_handle::query_pieces);
+    hurry();
+}
+
+/* A torrent that is begun connects to the peers it knows; one that runs is looked
+ * at once a second.  So a fetch is added paused, and begun as soon as it may
+ * connect: when what is on disk was judged, or is about to be read. */
+void
+Engine::begin(Torrent &t)
+{
+    if (!t.waiting)
+        return;
+    t.waiting = false;
+    if (t.state != VIR_TORRENT_FAILED && t.handle.is_valid())
+        t.handle.resume();
 }
 
 /* Takes @t from the session. */
@@ -743,8 +786,12 @@ Engine::drop(Torrent &t)
     if (!t.handle.is_valid() && handles.find(t.handle) == handles.end())
         return;
     handles.erase(t.handle);
-    if (t.handle.is_valid())
+    if (t.handle.is_valid()) {
+        /* or its goodbye reaches the tracker after the hello of its successor */
+        if (t.metadata_only)
+            t.handle.replace_trackers({});
         session->remove_torrent(t.handle);
+    }
     t.handle = lt::torrent_handle();
 }
 
@@ -815,6 +862,16 @@ Engine::onAlert(lt::alert *alert)
 
         if (t && t->metadata_only)
             onMetadata(*t);
+    } else if (auto a = lt::alert_cast<lt::torrent_checked_alert>(alert)) {
+        Torrent *t = find(a->handle);
+
+        if (t)
+            begin(*t);
+    } else if (auto a = lt::alert_cast<lt::state_changed_alert>(alert)) {
+        Torrent *t = find(a->handle);
+
+        if (t && a->state == lt::torrent_status::checking_files)
+            begin(*t);
     } else if (lt::alert_cast<lt::torrent_finished_alert>(alert)) {
         /* the status that proves it is asked for */
         session->post_torrent_updates(lt::torrent_handle::query_pieces);
@@ -830,7 +887,9 @@ Engine::onAlert(lt::alert *alert)
     } else if (auto a = lt::alert_cast<lt::save_resume_data_alert>(alert)) {
         Torrent *t = find(a->handle);
 
-        if (t) {
+        if (t && t->metadata_only && a->params.ti) {
+            onPeers(*t, a->params.peers);
+        } else if (t) {
             auto const buf = lt::write_resume_data_buf(a->params);
 
             pending.push_back({VIR_TORRENT_EVENT_RESUME_DATA, t->id, t->serial, {},
@@ -848,6 +907,8 @@ Engine::onAlert(lt::alert *alert)
 
         if (nodes >= 0)
             onStats(a->counters()[nodes]);
+    } else if (auto a = lt::alert_cast<lt::dht_announce_alert>(alert)) {
+        onStranger(a->info_hash, {a->ip, static_cast<std::uint16_t>(a->port)});
     } else if (auto a = lt::alert_cast<lt::listen_failed_alert>(alert)) {
         g_info("%s", a->message().c_str());
     }
@@ -934,31 +995,52 @@ Engine::onStats(gint64 nodes)
     dht_nodes = nodes;
 }
 
-/* The info dictionary came: judge it, then begin with the data. */
+/* Somebody told our DHT node that he has or wants @hash.  If we do, too, there is no
+ * need to wait until one of us looks it up again: the node that knew us both may
+ * have been restarted since. */
+void
+Engine::onStranger(lt::sha1_hash const &hash, lt::tcp::endpoint const &peer)
+{
+    for (auto &it : torrents) {
+        Torrent &t = *it.second;
+
+        if ((hash == t.hashes.v1 || hash == lt::sha1_hash(t.hashes.v2.data())) && t.handle.is_valid())
+            t.handle.connect_peer(peer, lt::peer_info::dht,
+                                  t.hashes.has_v2() ? lt::pex_lt_v2 : lt::pex_flags_t{});
+    }
+}
+
+/* The info dictionary came: judge it.  The peers it came from are needed again, also
+ * those that called us: resume data has them by the address that can be called. */
 void
 Engine::onMetadata(Torrent &t)
 {
     std::shared_ptr<lt::torrent_info const> got = t.handle.torrent_file();
     g_autoptr(GError) error = nullptr;
     g_auto(VirTorrentMetainfoRaw) raw = {};
-    lt::add_torrent_params params;
-    std::vector<lt::peer_info> connected;
 
     if (!got)
         return;
     auto const dict = got->info_section();
-    if (!identify(t, raw, dict.data(), static_cast<gsize>(dict.size()), &error)) {
-        drop(t);
-        fail(t, error->message);
+    if (identify(t, raw, dict.data(), static_cast<gsize>(dict.size()), &error)) {
+        t.handle.save_resume_data(lt::torrent_handle::save_info_dict);
         return;
     }
-    /* whom we know by an address that can be called */
-    t.handle.get_peer_info(connected);
-    for (auto const &peer : connected) {
-        if (peer.flags & lt::peer_info::local_connection)
-            params.peers.push_back(peer.ip);
-    }
+    drop(t);
+    fail(t, error->message);
+}
+
+/* Begins with the data. */
+void
+Engine::onPeers(Torrent &t, std::vector<lt::tcp::endpoint> peers)
+{
+    std::shared_ptr<lt::torrent_info const> got = t.handle.torrent_file();
+    lt::add_torrent_params params;
+
+    if (!got || t.state == VIR_TORRENT_FAILED)
+        return;
     params.ti = std::make_shared<lt::torrent_info>(*got);
+    params.peers = std::move(peers);
     drop(t);
     t.metadata_only = false;
     t.tell_metadata = true;
@@ -1042,6 +1124,37 @@ Engine::announce(Torrent &t, gint64 now)
 }
 
 void
+Engine::hurry()
+{
+    gint64 const now = g_get_monotonic_time();
+
+    hurry_until = now + HURRY;
+    if (tick_source)
+        g_source_set_ready_time(tick_source, now);
+}
+
+/* The pool's bootstrap hosts: as ordinary nodes, since libtorrent's "bootstrap
+ * nodes" are asked but never told anything, and here they are hosts of the swarm.
+ * Again and again, since they may come up after us. */
+void
+Engine::lookForNodes(gint64 now)
+{
+    if (!dht)
+        return;
+    if (now >= bootstrap_at) {
+        for (auto const &node : bootstrap)
+            session->add_dht_node(node);
+        bootstrap_at = now + bootstrap_pause;
+        bootstrap_pause = std::min<gint64>(bootstrap_pause * 2, (dht_nodes ? 60 : 5) * G_USEC_PER_SEC);
+    }
+    if (now >= count_at) {
+        session->post_session_stats();
+        count_at = dht_nodes ? now + 10 * G_USEC_PER_SEC
+                             : now < hurry_until ? now : now + G_USEC_PER_SEC;
+    }
+}
+
+void
 Engine::onTick()
 {
     gint64 const now = g_get_monotonic_time();
@@ -1051,19 +1164,7 @@ Engine::onTick()
         look_at = now + 5 * G_USEC_PER_SEC;
         followAddresses();
     }
-    if (dht && now >= bootstrap_at) {
-        /* As ordinary nodes: libtorrent's "bootstrap nodes" are asked but never
-         * told anything, and here they are hosts of the swarm.  Again and again,
-         * since they may come up after us. */
-        for (auto const &node : bootstrap)
-            session->add_dht_node(node);
-        bootstrap_at = now + bootstrap_pause;
-        bootstrap_pause = std::min<gint64>(bootstrap_pause * 2, (dht_nodes ? 60 : 5) * G_USEC_PER_SEC);
-    }
-    if (dht && now >= count_at) {
-        session->post_session_stats();
-        count_at = now + (dht_nodes ? 10 : 1) * G_USEC_PER_SEC;
-    }
+    lookForNodes(now);
     for (auto &it : torrents) {
         Torrent &t = *it.second;
 
@@ -1488,7 +1589,7 @@ virTorrentEngineGetMetainfo(VirTorrentEngine *e,
     return guard(nullptr, FALSE, [&]() -> gboolean {
         Torrent *t = e->find(id);
 
-        if (!t || !t->info || t->tell_metadata || !e->learnMetainfo(*t))
+        if (!t || !t->info || t->metadata_only || t->tell_metadata || !e->learnMetainfo(*t))
             return FALSE;
         if (info)
             *info = virTorrentMetainfoParse(t->metainfo, nullptr);
