@@ -118,6 +118,7 @@ static inline VirTorrentPool *
 daemonOpen(Daemon *d, const char *uuid, const char *target)
 {
     g_autoptr(GError) err = NULL;
+    g_autoptr(GVariant) options = NULL;
     GVariantDict dict;
 
     g_variant_dict_init(&dict, NULL);
@@ -126,8 +127,8 @@ daemonOpen(Daemon *d, const char *uuid, const char *target)
     g_variant_dict_insert(&dict, "listen-port", "q", (guint16) (7000 + *uuid - '0'));
     g_variant_dict_insert(&dict, "dht", "b", FALSE);
     g_variant_dict_insert(&dict, "lsd", "b", FALSE);
-    virTorrentManagerOpenPool(d->manager, uuid, target + strlen(d->dir) + 1, target,
-                              g_variant_ref_sink(g_variant_dict_end(&dict)), &err);
+    options = g_variant_ref_sink(g_variant_dict_end(&dict));
+    virTorrentManagerOpenPool(d->manager, uuid, target + strlen(d->dir) + 1, target, options, &err);
     g_assert_no_error(err);
     return virTorrentManagerFindPool(d->manager, uuid, NULL);
 }

@@ -105,14 +105,16 @@ connectTo(Fixture *f)
     return connection;
 }
 
+/* Takes @args, floating or not. */
 static GVariant *
 call(GDBusConnection *connection, const char *method, GVariant *args, GError **error)
 {
+    g_autoptr(GVariant) owned = args ? g_variant_take_ref(args) : NULL;
     GAsyncResult *result = NULL;
     GVariant *ret;
 
     g_dbus_connection_call(connection, NULL, VIR_TORRENT_DBUS_PATH, "org.libvirt.Torrentd1",
-                           method, args, NULL, G_DBUS_CALL_FLAGS_NONE, 5000, NULL, keep, &result);
+                           method, owned, NULL, G_DBUS_CALL_FLAGS_NONE, 5000, NULL, keep, &result);
     ret = g_dbus_connection_call_finish(connection, await(&result), error);
     g_object_unref(result);
     return ret;
@@ -125,8 +127,26 @@ parse(const char *text)
     GVariant *value = g_variant_parse(NULL, text, NULL, NULL, &err);
 
     g_assert_no_error(err);
-    g_variant_ref_sink(value);
     return value;
+}
+
+static void
+succeeds(GDBusConnection *connection, const char *method, GVariant *args)
+{
+    g_autoptr(GError) err = NULL;
+    g_autoptr(GVariant) ret = call(connection, method, args, &err);
+
+    g_assert_no_error(err);
+    g_assert_nonnull(ret);
+}
+
+/* How many elements the array @ret holds, an answer of one argument. */
+static gsize
+count(GVariant *ret)
+{
+    g_autoptr(GVariant) array = g_variant_get_child_value(ret, 0);
+
+    return g_variant_n_children(array);
 }
 
 /* @args fails with org.libvirt.Torrentd1.Error.@name (or @name as it is). */
@@ -183,6 +203,7 @@ testLife(Fixture *f, gconstpointer unused G_GNUC_UNUSED)
     g_autoptr(GVariant) ret = NULL;
     g_autoptr(GVariant) volumes = NULL;
     g_autoptr(GVariant) metainfo = NULL;
+    g_autoptr(GVariant) array = NULL;
     g_autoptr(GVariant) props = NULL;
     g_autoptr(GBytes) bytes = NULL;
     g_autoptr(GError) err = NULL;
@@ -192,13 +213,12 @@ testLife(Fixture *f, gconstpointer unused G_GNUC_UNUSED)
 
     g_dbus_connection_signal_subscribe(listener, NULL, "org.libvirt.Torrentd1", "VolumeChanged",
                                        NULL, NULL, G_DBUS_SIGNAL_FLAGS_NONE, changed, heard, NULL);
-    g_assert_nonnull(call(c, "OpenPool", openArgs(f), &err));
+    succeeds(c, "OpenPool", openArgs(f));
     ret = call(c, "ListPools", NULL, &err);
     g_assert_no_error(err);
-    g_assert_cmpuint(g_variant_n_children(g_variant_get_child_value(ret, 0)), ==, 1);
+    g_assert_cmpuint(count(ret), ==, 1);
     makeFile(f->d.a, "m", 100000, 1, 0444);
-    g_assert_nonnull(call(c, "PublishVolume", g_variant_new("(ss@a{sv})", UUID_A, "m",
-                                                            parse("@a{sv} {}")), &err));
+    succeeds(c, "PublishVolume", g_variant_new("(ssa{sv})", UUID_A, "m", NULL));
     while (!strstr(heard->str, "seeding") && g_get_monotonic_time() < end)
         g_main_context_iteration(NULL, FALSE);
     g_assert_cmpstr(heard->str, ==, "m:hashing m:seeding ");
@@ -214,12 +234,11 @@ testLife(Fixture *f, gconstpointer unused G_GNUC_UNUSED)
     g_assert_no_error(err);
     bytes = g_variant_get_data_as_bytes(metainfo);
     g_assert_cmpuint(g_bytes_get_size(bytes), >, 100);
-    g_assert_nonnull(call(c, "RemoveVolume", g_variant_new("(ss)", UUID_A, "m"), &err));
+    succeeds(c, "RemoveVolume", g_variant_new("(ss)", UUID_A, "m"));
     /* what was told about by bytes comes back by bytes */
-    assertFails(c, "FetchMetainfo", g_variant_new("(ss@ay)", UUID_A, "",
-                                                  g_variant_get_child_value(metainfo, 0)),
-                "Exists");       /* the file is there */
-    g_assert_nonnull(call(c, "ClosePool", g_variant_new("(sb)", UUID_A, FALSE), &err));
+    array = g_variant_get_child_value(metainfo, 0);
+    assertFails(c, "FetchMetainfo", g_variant_new("(ss@ay)", UUID_A, "", array), "Exists");       /* the file is there */
+    succeeds(c, "ClosePool", g_variant_new("(sb)", UUID_A, FALSE));
     assertFails(c, "ListVolumes", g_variant_new("(s)", UUID_A), "NoPool");
 }
 
@@ -261,15 +280,12 @@ testErrors(Fixture *f, gconstpointer unused G_GNUC_UNUSED)
     g_autoptr(GVariant) ret = NULL;
     gsize i;
 
-    g_assert_nonnull(call(c, "OpenPool", openArgs(f), &err));
-    for (i = 0; i < G_N_ELEMENTS(cases); i++) {
-        g_autoptr(GVariant) args = parse(cases[i].args);
-
-        assertFails(c, cases[i].method, args, cases[i].error);
-    }
+    succeeds(c, "OpenPool", openArgs(f));
+    for (i = 0; i < G_N_ELEMENTS(cases); i++)
+        assertFails(c, cases[i].method, parse(cases[i].args), cases[i].error);
     ret = call(c, "ListVolumes", g_variant_new("(s)", UUID_A), &err);
     g_assert_no_error(err);
-    g_assert_cmpuint(g_variant_n_children(g_variant_get_child_value(ret, 0)), ==, 0);
+    g_assert_cmpuint(count(ret), ==, 0);
 }
 
 /* What is no D-Bus at all. */

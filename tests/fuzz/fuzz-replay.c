@@ -3,9 +3,9 @@
  *
  * SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * Usage: PROGRAM [FILE...]
+ * Usage: PROGRAM [FILE...] | --seeds DIRECTORY
  *
- * Given files it runs each.  Given none it takes the corpus of the target,
+ * Given files it runs each; asked for seeds, it writes them for libFuzzer.  Given none it takes the corpus of the target,
  * fuzzSeeds(), and for each seed all truncations of its first bytes and up to
  * twenty thousand mutations (of large ones fewer), the same ones each time.
  */
@@ -75,6 +75,26 @@ replaySeed(const guint8 *seed, gsize len, GRand *rand)
 }
 
 
+static int
+replayWriteSeeds(const char *dir)
+{
+    g_autoptr(GPtrArray) seeds = fuzzSeeds();
+    guint n;
+
+    for (n = 0; n < seeds->len; n++) {
+        g_autofree char *name = g_strdup_printf("seed-%u", n);
+        g_autofree char *path = g_build_filename(dir, name, NULL);
+        g_autoptr(GError) error = NULL;
+        gsize len;
+        const char *seed = g_bytes_get_data(seeds->pdata[n], &len);
+
+        if (!g_file_set_contents(path, seed, len, &error))
+            g_error("%s", error->message);
+    }
+    return EXIT_SUCCESS;
+}
+
+
 int
 main(int argc, char **argv)
 {
@@ -82,6 +102,8 @@ main(int argc, char **argv)
     g_autoptr(GPtrArray) seeds = NULL;
     guint n;
 
+    if (argc == 3 && g_str_equal(argv[1], "--seeds"))
+        return replayWriteSeeds(argv[2]);
     for (n = 1; n < (guint)argc; n++) {
         g_autoptr(GError) error = NULL;
         g_autofree char *bytes = NULL;
