@@ -38,13 +38,16 @@
 #include "monitor.h"
 #include "process.h"
 #include "service.h"
+#include "status.h"
 
 /* The engine gets this long to end by itself, milliseconds. */
 #define STOP_TIMEOUT 10000
 
 typedef struct {
     gboolean daemon;
+    gboolean metrics;
     gboolean session;
+    gboolean status;
     gboolean verbose;
     gboolean version;
     int timeout;
@@ -329,6 +332,10 @@ virTorrentParseArgs(VirTorrentArgs *args, int *argc, char ***argv, GError **erro
           N_("Read the configuration from FILE"), N_("FILE") },
         { "pid-file", 'p', 0, G_OPTION_ARG_FILENAME, &args->pidfile,
           N_("Write the process number to FILE, and lock it"), N_("FILE") },
+        { "status", 's', 0, G_OPTION_ARG_NONE, &args->status,
+          N_("Show what the running virttorrentd does, and end"), NULL },
+        { "metrics", 0, 0, G_OPTION_ARG_NONE, &args->metrics,
+          N_("The same for Prometheus"), NULL },
         { "timeout", 't', 0, G_OPTION_ARG_INT, &args->timeout,
           N_("End after SECONDS without pool and client"), N_("SECONDS") },
         { "verbose", 'v', 0, G_OPTION_ARG_NONE, &args->verbose,
@@ -406,6 +413,23 @@ virTorrentPrepare(VirTorrentDaemon *daemon, GError **error)
         virTorrentPidFileWrite(daemon->lock, error);
 }
 
+/* What a running daemon does.  That none is running is an answer to who collects
+ * metrics, and a failure to a person. */
+static int
+virTorrentShowStatus(const VirTorrentDaemon *daemon)
+{
+    g_autoptr(GError) err = NULL;
+    g_autoptr(GVariant) pools = virTorrentStatusAsk(daemon->paths.socket, &err);
+    g_autofree char *text = NULL;
+
+    if (!pools && !daemon->args.metrics) {
+        fprintf(stderr, "virttorrentd: %s\n", err->message);
+        return EXIT_FAILURE;
+    }
+    text = daemon->args.metrics ? virTorrentStatusMetrics(pools) : virTorrentStatusTable(pools);
+    return fputs(text, stdout) < 0 || fflush(stdout) != 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+}
+
 int
 main(int argc, char **argv)
 {
@@ -427,6 +451,8 @@ main(int argc, char **argv)
     virTorrentLogInit("monitor", daemon.args.verbose);
     daemon.args.session |= geteuid() != 0;
     virTorrentPathsInit(&daemon.paths, daemon.args.session);
+    if (daemon.args.status || daemon.args.metrics)
+        return virTorrentShowStatus(&daemon);
     if (daemon.args.pidfile) {
         g_free(daemon.paths.pidfile);
         daemon.paths.pidfile = g_canonicalize_filename(daemon.args.pidfile, NULL);
