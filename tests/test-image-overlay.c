@@ -200,7 +200,8 @@ judge(Scratch *s, const VirImageOverlayOptions *options)
                                             (options->capacity + 511) / 512 * 512);
     g_autofree char *info = NULL;
     g_autoptr(VirImageInfo) own = NULL;
-    gboolean extended_l2 = options->cluster_bits == 0 || options->extended_l2 == VIR_IMAGE_EXTENDED_L2_ON;
+    gboolean extended_l2 = options->extended_l2 == VIR_IMAGE_EXTENDED_L2_DEFAULT ?
+        options->cluster_bits == 0 : options->extended_l2 == VIR_IMAGE_EXTENDED_L2_ON;
     struct stat sb;
 
     overlayMake(s, "o", options);
@@ -216,7 +217,7 @@ judge(Scratch *s, const VirImageOverlayOptions *options)
     g_assert_cmpuint(own->capacity, ==, (options->capacity + 511) / 512 * 512);
     g_assert_cmpstr(own->backing_file, ==, "base.raw");
     g_assert_cmpstr(own->backing_format, ==, "raw");
-    g_assert_cmpuint(own->cluster_bits, ==, options->cluster_bits ? options->cluster_bits : 17);
+    g_assert_cmpuint(own->cluster_bits, ==, options->cluster_bits ? options->cluster_bits : extended_l2 ? 17 : 16);
     g_assert_false(own->external);
 
     g_assert_cmpint(fstatat(s->dirfd, "o", &sb, 0), ==, 0);
@@ -243,6 +244,9 @@ testCapacities(Scratch *s, gconstpointer data G_GNUC_UNUSED)
         options.cluster_bits = 0;
         options.extended_l2 = VIR_IMAGE_EXTENDED_L2_DEFAULT;
         judge(s, &options);
+        options.extended_l2 = VIR_IMAGE_EXTENDED_L2_OFF;
+        judge(s, &options);
+        options.extended_l2 = VIR_IMAGE_EXTENDED_L2_DEFAULT;
         options.cluster_bits = 16;
         judge(s, &options);
         options.extended_l2 = VIR_IMAGE_EXTENDED_L2_ON;
@@ -502,6 +506,68 @@ testVhdInvalid(Scratch *s, gconstpointer data G_GNUC_UNUSED)
 }
 
 
+/* Where the parent lies in another directory, only the locators tell. */
+static void
+testVhdAbsolute(Scratch *s, gconstpointer data G_GNUC_UNUSED)
+{
+    g_autofree char *path = g_build_filename(s->dir, "p \303\244%20.vhd", NULL);
+    VirImageOverlayOptions options;
+    g_autoptr(VirImageInfo) info = NULL;
+
+    scratchDo(s, "qemu-img create -q -f vpc -o force_size=on p.vhd 3M");
+    vhdOptions(s, "p.vhd", &options);
+    options.backing_file = path;
+    overlayMake(s, "o", &options);
+    close(options.backing_fd);
+    g_assert_nonnull((info = scratchProbe(s, "o", NULL)));
+    g_assert_cmpstr(info->backing_file, ==, path);
+    g_assert_cmpstr(info->backing_format, ==, "vpc");
+    g_assert_false(info->external);
+}
+
+
+/* A copy is another disk: it has another identity, at both ends, and nothing else. */
+static void
+testVhdRenew(Scratch *s, gconstpointer data)
+{
+    g_autoptr(GError) error = NULL;
+    g_autofree char *before = NULL;
+    g_autofree char *after = NULL;
+    g_autofree char *id = NULL;
+    g_autofree char *copy_id = NULL;
+    gsize len;
+    gsize i;
+    int fd;
+
+    scratchDo(s, "qemu-img create -q -f vpc -o subformat=%s,force_size=on p.vhd 3M", (const char *)data);
+    scratchDo(s, "cp p.vhd copy.vhd");
+    fd = openat(s->dirfd, "copy.vhd", O_RDWR | O_CLOEXEC);
+    g_assert_true(virImageVhdRenew(fd, &error));
+    g_assert_no_error(error);
+    close(fd);
+
+    id = vhdInfo(s, "p.vhd", "Identifier");
+    copy_id = vhdInfo(s, "copy.vhd", "Identifier");
+    g_assert_cmpstr(id, !=, copy_id);
+    scratchDo(s, "qemu-img info -f vpc copy.vhd");
+
+    before = scratchRead(s, "p.vhd", &len);
+    after = scratchRead(s, "copy.vhd", &len);
+    for (i = 0; i < len; i++) {
+        gsize in_footer = i < 512 ? i : i < len - 512 ? 0 : i - (len - 512);
+
+        if (in_footer < 64 || in_footer >= 68 + 16)
+            g_assert_cmpint(before[i], ==, after[i]);
+    }
+
+    scratchWrite(s, "raw", before, 1000);
+    fd = openat(s->dirfd, "raw", O_RDWR | O_CLOEXEC);
+    g_assert_false(virImageVhdRenew(fd, &error));
+    g_assert_error(error, VIR_IMAGE_ERROR, VIR_IMAGE_ERROR_CORRUPT);
+    close(fd);
+}
+
+
 /* Raw masters whose length is no multiple of anything. */
 static void
 testOddSizes(Scratch *s, gconstpointer data G_GNUC_UNUSED)
@@ -582,6 +648,37 @@ testInvalid(Scratch *s, gconstpointer data G_GNUC_UNUSED)
     options.extended_l2 = VIR_IMAGE_EXTENDED_L2_ON;
     overlayFails(s, "o", &options, VIR_IMAGE_ERROR_INVALID);
     g_assert_cmpuint(scratchCount(s), ==, 0);
+}
+
+
+/* Before there is an image: what a pool's XML may ask for. */
+static void
+testCheckClusters(void)
+{
+    static const struct {
+        guint64 size;
+        VirImageExtendedL2 extended_l2;
+        gboolean ok;
+    } cases[] = {
+        { 0, VIR_IMAGE_EXTENDED_L2_ON, TRUE },
+        { 512, VIR_IMAGE_EXTENDED_L2_DEFAULT, TRUE },
+        { 2 * MiB, VIR_IMAGE_EXTENDED_L2_ON, TRUE },
+        { 16384, VIR_IMAGE_EXTENDED_L2_ON, TRUE },
+        { 8192, VIR_IMAGE_EXTENDED_L2_ON, FALSE },
+        { 8192, VIR_IMAGE_EXTENDED_L2_OFF, TRUE },
+        { 256, VIR_IMAGE_EXTENDED_L2_OFF, FALSE },
+        { 4 * MiB, VIR_IMAGE_EXTENDED_L2_OFF, FALSE },
+        { 65537, VIR_IMAGE_EXTENDED_L2_OFF, FALSE },
+        { G_MAXUINT64, VIR_IMAGE_EXTENDED_L2_OFF, FALSE },
+    };
+    gsize i;
+
+    for (i = 0; i < G_N_ELEMENTS(cases); i++) {
+        g_autoptr(GError) error = NULL;
+
+        g_assert_true(virImageOverlayCheckClusters(cases[i].size, cases[i].extended_l2, &error) == cases[i].ok);
+        g_assert_true(cases[i].ok ? !error : g_error_matches(error, VIR_IMAGE_ERROR, VIR_IMAGE_ERROR_INVALID));
+    }
 }
 
 
@@ -759,9 +856,13 @@ main(int argc, char **argv)
     TEST("vhd-on-fixed", "fixed", testVhd);
     TEST("vhd-fixed-bytes", NULL, testVhdFixedBytes);
     TEST("vhd-invalid", NULL, testVhdInvalid);
+    TEST("vhd-absolute", NULL, testVhdAbsolute);
+    TEST("vhd-renew-dynamic", "dynamic", testVhdRenew);
+    TEST("vhd-renew-fixed", "fixed", testVhdRenew);
     TEST("odd-sizes", NULL, testOddSizes);
     TEST("longest-name", NULL, testLongestName);
     TEST("invalid-options", NULL, testInvalid);
+    g_test_add_func("/image-overlay/check-clusters", testCheckClusters);
     TEST("name-taken", NULL, testNameTaken);
     TEST("mode-and-owner", NULL, testModeAndOwner);
     TEST("poor-file-system", NULL, testPoorFileSystem);

@@ -142,7 +142,7 @@ testParents(Scratch *s, gconstpointer data G_GNUC_UNUSED)
     patch(s, "vhd", 60, "\0\0\0\4", 4);
     assertProbe(s, "vhd", "vpc", 1 * MiB, FALSE);
     patch(s, "vhd", 512 + 64, name, sizeof(name));
-    assertBacking(s, "vhd", "p.vhd", NULL);
+    assertBacking(s, "vhd", "p.vhd", "vpc");
 
     scratchDo(s, "qemu-img create -q -f vdi vdi 1M");
     patch(s, "vdi", 0x4c, "\4", 1);

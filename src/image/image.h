@@ -54,6 +54,8 @@ gboolean virImageIsStandalone(const VirImageInfo *info);
  * ./bench io; docs/clones.rst has the figures.  Takes QEMU 5.2 or newer. */
 #define VIR_IMAGE_OVERLAY_CLUSTER_BITS 17
 #define VIR_IMAGE_OVERLAY_EXTENDED_L2 TRUE
+/* Where extended L2 entries are not wanted: larger clusters copy more. */
+#define VIR_IMAGE_OVERLAY_CLUSTER_BITS_PLAIN 16
 
 typedef enum {
     VIR_IMAGE_EXTENDED_L2_DEFAULT = 0,  /* as above if cluster_bits is 0, else off */
@@ -73,11 +75,17 @@ typedef struct {
     guint64 capacity;            /* virtual size, bytes; rounded up to 512; VHD: that of the parent */
     const char *backing_file;    /* stored as given; at most 1023 bytes */
     const char *backing_format;  /* recorded always */
-    guint cluster_bits;          /* 0: VIR_IMAGE_OVERLAY_CLUSTER_BITS; qcow2 only */
+    guint cluster_bits;          /* 0: VIR_IMAGE_OVERLAY_CLUSTER_BITS, or _PLAIN; qcow2 only */
     VirImageExtendedL2 extended_l2; /* qcow2 only */
     mode_t mode;                 /* of the new file */
     gint64 uid, gid;             /* -1: as the process */
 } VirImageOverlayOptions;
+
+/* Whether a qcow2 overlay can have clusters of @cluster_size bytes (0: by
+ * default) with these entries; VIR_IMAGE_ERROR_INVALID if not. */
+gboolean virImageOverlayCheckClusters(guint64 cluster_size,
+                                      VirImageExtendedL2 extended_l2,
+                                      GError **error);
 
 /* Makes the overlay @name, qcow2 v3 or VHD, in the directory @dirfd: written whole under
  * a temporary name (O_TMPFILE where the file system has it), then linked; an
@@ -86,6 +94,10 @@ gboolean virImageOverlayCreate(int dirfd,
                                const char *name,
                                const VirImageOverlayOptions *options,
                                GError **error);
+
+/* Gives the VHD behind @fd, open for both, which is a copy of another, an identity
+ * of its own, and brings it to the disk. */
+gboolean virImageVhdRenew(int fd, GError **error);
 
 /* Whether somebody has the file open for writing: a process on this host (a
  * file lease tells), or a QEMU anywhere that shares its locks (QEMU's image

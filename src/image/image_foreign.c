@@ -255,6 +255,36 @@ virImageVhdChecksumOk(const guint8 *footer)
 }
 
 
+/* The file URL among the locators, which tapdisk goes by, as a path: relative
+ * to the image's directory or absolute. */
+static char *
+virImageVhdParentPath(const VirImageFile *file, guint64 header_offset)
+{
+    guint8 entries[VHD_LOCATORS * VHD_LOCATOR_LENGTH];
+    g_autofree char *url = NULL;
+    const char *path;
+    gsize i = 0;
+
+    if (header_offset > G_MAXINT64 ||
+        !virImageRead(file, header_offset + VHD_DYN_PARENT_LOCATOR_ENTRY, entries, sizeof(entries), NULL))
+        return NULL;
+
+    while (i < sizeof(entries) && virImageGetBE32(entries + i) != VHD_PLATFORM_MACX)
+        i += VHD_LOCATOR_LENGTH;
+    if (i == sizeof(entries) ||
+        !(url = virImageReadName(file, virImageGetBE64(entries + i + VHD_LOCATOR_PLATFORM_DATA_OFFSET),
+                                 virImageGetBE32(entries + i + VHD_LOCATOR_PLATFORM_DATA_LENGTH), NULL)) ||
+        !g_utf8_validate(url, -1, NULL) || !g_str_has_prefix(url, "file://"))
+        return NULL;
+
+    path = url + strlen("file://");
+    if (g_str_has_prefix(path, "./"))
+        path += 2;
+    return *path ? g_strdup(path) : NULL;
+}
+
+
+/* Its file's name alone, which every differencing disk has. */
 static char *
 virImageVhdParentName(const VirImageFile *file, guint64 header_offset)
 {
@@ -284,8 +314,12 @@ virImageVhdFill(const VirImageFile *file, const guint8 *footer, VirImageInfo *in
                                (unsigned long long)size);
 
     if (type == VHD_TYPE_DIFFERENCING) {
-        info->external = TRUE;
-        info->backing_file = virImageVhdParentName(file, virImageGetBE64(footer + VHD_DATA_OFFSET));
+        guint64 header_offset = virImageGetBE64(footer + VHD_DATA_OFFSET);
+
+        if (!(info->backing_file = virImageVhdParentPath(file, header_offset)))
+            info->backing_file = virImageVhdParentName(file, header_offset);
+        info->backing_format = g_strdup("vpc");
+        info->external = !info->backing_file;
     }
     info->format = "vpc";
     info->capacity = size;

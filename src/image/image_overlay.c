@@ -76,17 +76,32 @@ virImageOverlayExtendedL2(const VirImageOverlayOptions *options)
 }
 
 
+gboolean
+virImageOverlayCheckClusters(guint64 cluster_size, VirImageExtendedL2 extended_l2, GError **error)
+{
+    if (cluster_size == 0)
+        return TRUE;
+    if (cluster_size < 1 << QCOW2_CLUSTER_BITS_MIN || cluster_size > 1 << QCOW2_CLUSTER_BITS_MAX ||
+        (cluster_size & (cluster_size - 1)) != 0)
+        return virImageInvalid(error, _("the clusters of a qcow2 image have a power of two of bytes, 512 bytes to 2 MiB"));
+    if (extended_l2 == VIR_IMAGE_EXTENDED_L2_ON && cluster_size < 1 << QCOW2_EXTENDED_L2_BITS_MIN)
+        return virImageInvalid(error, _("extended L2 entries need clusters of 16 KiB or more"));
+    return TRUE;
+}
+
+
 static gboolean
 virImageOverlayLayout(const VirImageOverlayOptions *options, OverlayLayout *l, GError **error)
 {
-    guint bits = options->cluster_bits ? options->cluster_bits : VIR_IMAGE_OVERLAY_CLUSTER_BITS;
     gboolean extended_l2 = virImageOverlayExtendedL2(options);
+    guint bits = options->cluster_bits;
     guint64 before;
 
-    if (bits < QCOW2_CLUSTER_BITS_MIN || bits > QCOW2_CLUSTER_BITS_MAX)
-        return virImageInvalid(error, _("a qcow2 image has clusters of 512 bytes to 2 MiB"));
-    if (extended_l2 && bits < QCOW2_EXTENDED_L2_BITS_MIN)
-        return virImageInvalid(error, _("extended L2 entries need clusters of 16 KiB or more"));
+    if (bits == 0)
+        bits = extended_l2 ? VIR_IMAGE_OVERLAY_CLUSTER_BITS : VIR_IMAGE_OVERLAY_CLUSTER_BITS_PLAIN;
+    if (!virImageOverlayCheckClusters(G_GUINT64_CONSTANT(1) << MIN(bits, 63),
+                                      options->extended_l2, error))
+        return FALSE;
     if (options->capacity == 0 || options->capacity > G_MAXINT64 - VIR_IMAGE_SECTOR)
         return virImageInvalid(error, _("a clone needs a capacity between 512 bytes and 8 EiB"));
 

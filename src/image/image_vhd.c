@@ -24,6 +24,7 @@
 #include <errno.h>
 #include <sys/stat.h>
 #include <time.h>
+#include <unistd.h>
 
 #define VHD_VERSION 0x00010000
 #define VHD_FEATURES_RESERVED 2             /* always set */
@@ -31,10 +32,6 @@
 #define VHD_BLOCK_SIZE (2 * 1024 * 1024)
 #define VHD_SIZE_MAX (G_GUINT64_CONSTANT(2040) * 1024 * 1024 * 1024)
 #define VHD_BAT_UNUSED 0xff
-
-#define VHD_PLATFORM_MACX 0x4d616358U       /* file URL, UTF-8 */
-#define VHD_PLATFORM_W2RU 0x57327275U       /* relative name, UTF-16LE */
-#define VHD_PLATFORM_W2KU 0x57326b75U       /* absolute name, UTF-16LE */
 
 typedef struct {
     guint32 code;
@@ -58,22 +55,29 @@ virImageVhdTime(gint64 seconds)
 }
 
 
-/* The parent's footer, which every kind of VHD has at its end. */
+/* The footer, which every kind of VHD has at the end of its file. */
+static gboolean
+virImageVhdReadFooter(int fd, guint64 length, guint8 *footer)
+{
+    g_autofree VirImageFile *file = g_new0(VirImageFile, 1);
+
+    file->fd = fd;
+    file->length = length;
+    return length >= VHD_FOOTER_LENGTH &&
+        virImageRead(file, length - VHD_FOOTER_LENGTH, footer, VHD_FOOTER_LENGTH, NULL) &&
+        memcmp(footer + VHD_COOKIE, "conectix", 8) == 0 &&
+        virImageVhdChecksum(footer, VHD_FOOTER_LENGTH, VHD_CHECKSUM) == virImageGetBE32(footer + VHD_CHECKSUM);
+}
+
+
 static gboolean
 virImageVhdReadParent(int fd, guint8 *footer, struct stat *sb, GError **error)
 {
-    g_autofree VirImageFile *file = g_new0(VirImageFile, 1);
     guint32 type;
 
     if (fstat(fd, sb) < 0)
         return virImageSystemError(error, errno, _("cannot stat the parent of the VHD clone"));
-
-    file->fd = fd;
-    file->length = sb->st_size;
-    if (file->length < VHD_FOOTER_LENGTH ||
-        !virImageRead(file, file->length - VHD_FOOTER_LENGTH, footer, VHD_FOOTER_LENGTH, NULL) ||
-        memcmp(footer + VHD_COOKIE, "conectix", 8) != 0 ||
-        virImageVhdChecksum(footer, VHD_FOOTER_LENGTH, VHD_CHECKSUM) != virImageGetBE32(footer + VHD_CHECKSUM))
+    if (!virImageVhdReadFooter(fd, sb->st_size, footer))
         return virImageInvalid(error, _("a VHD clone needs a VHD as its parent"));
 
     type = virImageGetBE32(footer + VHD_DISK_TYPE);
@@ -84,12 +88,24 @@ virImageVhdReadParent(int fd, guint8 *footer, struct stat *sb, GError **error)
 
 
 static void
-virImageVhdFooter(guint8 *footer, const guint8 *parent)
+virImageVhdSetId(guint8 *footer)
 {
     g_autofree char *uuid = g_uuid_string_random();
     const char *digit = uuid;
     gsize i;
 
+    for (i = 0; i < 16; i++) {
+        digit += *digit == '-';
+        footer[VHD_UNIQUE_ID + i] = g_ascii_xdigit_value(digit[0]) << 4 | g_ascii_xdigit_value(digit[1]);
+        digit += 2;
+    }
+    virImagePutBE32(footer + VHD_CHECKSUM, virImageVhdChecksum(footer, VHD_FOOTER_LENGTH, VHD_CHECKSUM));
+}
+
+
+static void
+virImageVhdFooter(guint8 *footer, const guint8 *parent)
+{
     memset(footer, 0, VHD_FOOTER_LENGTH);
     memcpy(footer + VHD_COOKIE, "conectix", 8);
     virImagePutBE32(footer + VHD_FEATURES, VHD_FEATURES_RESERVED);
@@ -104,13 +120,7 @@ virImageVhdFooter(guint8 *footer, const guint8 *parent)
     memcpy(footer + VHD_CURRENT_SIZE, parent + VHD_CURRENT_SIZE, 8);
     memcpy(footer + VHD_DISK_GEOMETRY, parent + VHD_DISK_GEOMETRY, 4);
     virImagePutBE32(footer + VHD_DISK_TYPE, VHD_TYPE_DIFFERENCING);
-
-    for (i = 0; i < 16; i++) {
-        digit += *digit == '-';
-        footer[VHD_UNIQUE_ID + i] = g_ascii_xdigit_value(digit[0]) << 4 | g_ascii_xdigit_value(digit[1]);
-        digit += 2;
-    }
-    virImagePutBE32(footer + VHD_CHECKSUM, virImageVhdChecksum(footer, VHD_FOOTER_LENGTH, VHD_CHECKSUM));
+    virImageVhdSetId(footer);
 }
 
 
@@ -238,4 +248,26 @@ virImageVhdWrite(int fd, const VirImageOverlayOptions *options, GError **error)
     g_free(locators[0].data);
     g_free(locators[1].data);
     return ok;
+}
+
+
+gboolean
+virImageVhdRenew(int fd, GError **error)
+{
+    guint8 footer[VHD_FOOTER_LENGTH];
+    struct stat sb;
+
+    if (fstat(fd, &sb) < 0 || !virImageVhdReadFooter(fd, sb.st_size, footer))
+        return virImageCorrupt(error, _("the VHD has no footer at its end"));
+
+    virImageVhdSetId(footer);
+    /* all but fixed ones have a copy of it at the beginning */
+    if (virImageGetBE32(footer + VHD_DISK_TYPE) != VHD_TYPE_FIXED &&
+        !virImagePwrite(fd, footer, sizeof(footer), 0, error))
+        return FALSE;
+    if (!virImagePwrite(fd, footer, sizeof(footer), sb.st_size - VHD_FOOTER_LENGTH, error))
+        return FALSE;
+    if (fsync(fd) < 0)
+        return virImageSystemError(error, errno, _("cannot write the clone"));
+    return TRUE;
 }

@@ -47,7 +47,7 @@ enum {
     VHD_DYN_LENGTH = 1024,
 };
 
-/* parent locator entry; there are 8 */
+/* parent locator entry */
 enum {
     VHD_LOCATOR_PLATFORM_CODE = 0,
     VHD_LOCATOR_PLATFORM_DATA_SPACE = 4,
@@ -55,6 +55,12 @@ enum {
     VHD_LOCATOR_PLATFORM_DATA_OFFSET = 16,
     VHD_LOCATOR_LENGTH = 24,
 };
+
+#define VHD_LOCATORS 8
+
+#define VHD_PLATFORM_MACX 0x4d616358U       /* file URL, UTF-8 */
+#define VHD_PLATFORM_W2RU 0x57327275U       /* relative name, UTF-16LE */
+#define VHD_PLATFORM_W2KU 0x57326b75U       /* absolute name, UTF-16LE */
 
 enum {
     VHD_TYPE_FIXED = 2,
