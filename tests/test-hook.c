@@ -201,6 +201,32 @@ poolSetUp(Scratch *s, gconstpointer data)
 }
 
 
+/* A VHD whose clone has @name; both in the same directory. */
+static void
+vhdClone(Scratch *s, const char *name, const char *parent)
+{
+    VirImageOverlayOptions options = {
+        .format = VIR_IMAGE_OVERLAY_VHD,
+        .capacity = 1024 * 1024,
+        .backing_format = "vpc",
+        .mode = 0600,
+        .uid = -1,
+        .gid = -1,
+    };
+    g_autofree char *dir = g_path_get_dirname(name);
+    g_autofree char *base = g_path_get_basename(name);
+    g_autofree char *parent_base = g_path_get_basename(parent);
+    int dirfd = openat(s->dirfd, dir, O_RDONLY | O_DIRECTORY);
+
+    scratchDo(s, "qemu-img create -q -f vpc -o force_size=on %s 1M", parent);
+    options.backing_file = parent_base;
+    options.backing_fd = openat(s->dirfd, parent, O_RDONLY);
+    g_assert_true(virImageOverlayCreate(dirfd, base, &options, NULL));
+    close(options.backing_fd);
+    close(dirfd);
+}
+
+
 static void
 overlay(Scratch *s, const char *name, const char *backing, const char *format)
 {
@@ -294,14 +320,31 @@ testChainElsewhere(Scratch *s, gconstpointer data G_GNUC_UNUSED)
 
 
 static void
-assertRefused(Scratch *s, const char *name)
+assertRefused(Scratch *s, const char *name, const char *format)
 {
     g_autofree char *path = g_build_filename(s->dir, name, NULL);
     g_autoptr(VirHookMissing) missing = NULL;
     g_autoptr(GError) error = NULL;
 
-    g_assert_false(virHookChainWalk(path, "qcow2", &missing, &error));
+    g_assert_false(virHookChainWalk(path, format, &missing, &error));
     g_assert_error(error, VIR_HOOK_ERROR, VIR_HOOK_ERROR_REFUSED);
+}
+
+
+/* Read as what it is, it has zeros where its parent has data. */
+static void
+testChainVhd(Scratch *s, gconstpointer data G_GNUC_UNUSED)
+{
+    vhdClone(s, "pool/clone.vhd", "pool/master.vhd");
+    assertRefused(s, "pool/clone.vhd", "vpc");
+    assertRefused(s, "pool/clone.vhd", "vhd");
+    overlay(s, "plain/top", "../pool/clone.vhd", "vpc");
+    assertRefused(s, "plain/top", "qcow2");
+
+    assertMissing(s, "pool/master.vhd", "vpc", NULL, NULL);
+    assertMissing(s, "pool/clone.vhd", "raw", NULL, NULL);
+    vhdClone(s, "plain/clone.vhd", "plain/master.vhd");
+    assertMissing(s, "plain/clone.vhd", "vpc", NULL, NULL);
 }
 
 
@@ -309,11 +352,11 @@ static void
 testChainCircle(Scratch *s, gconstpointer data G_GNUC_UNUSED)
 {
     overlay(s, "pool/self", "self", "qcow2");
-    assertRefused(s, "pool/self");
+    assertRefused(s, "pool/self", "qcow2");
     overlay(s, "pool/a", "b", "qcow2");
     overlay(s, "pool/b", "c", "qcow2");
     overlay(s, "pool/c", "./b", "qcow2");
-    assertRefused(s, "pool/a");
+    assertRefused(s, "pool/a", "qcow2");
 }
 
 
@@ -332,7 +375,7 @@ testChainDepth(Scratch *s, gconstpointer data G_GNUC_UNUSED)
     scratchWrite(s, "pool/0", "guest", 5);
     assertMissing(s, "pool/199", "qcow2", NULL, NULL);
     overlay(s, "pool/200", "199", "qcow2");
-    assertRefused(s, "pool/200");
+    assertRefused(s, "pool/200", "qcow2");
 }
 
 
@@ -455,6 +498,7 @@ main(int argc, char **argv)
     TEST("chain-complete", testChainComplete);
     TEST("chain-missing", testChainMissing);
     TEST("chain-elsewhere", testChainElsewhere);
+    TEST("chain-vhd", testChainVhd);
     TEST("chain-circle", testChainCircle);
     TEST("chain-depth", testChainDepth);
     TEST("masters", testMasters);

@@ -133,15 +133,42 @@ virHookMissingNew(const char *path, const char *above)
 }
 
 
-/* One step down: FALSE where the chain ends.  @path and @format go on to the
- * next layer, @above is left with the one that was looked at. */
+/* libvirt's names for VHD are QEMU's and libxl's. */
 static gboolean
-virHookChainStep(char **path, char **format, char **above, struct stat *sb)
+virHookFormatIs(const char *named, const VirImageInfo *info)
+{
+    return g_str_equal(named, info->format) ||
+        (g_str_equal(named, "vhd") && g_str_equal(info->format, "vpc"));
+}
+
+
+/* Whatever reads VHDs for guests of libvirt is QEMU, which takes a differencing
+ * one without complaint. */
+static gboolean
+virHookCheckParentRead(const char *path, const VirImageInfo *info, GError **error)
+{
+    if (virImageIsStandalone(info) || !g_str_equal(info->format, "vpc") || !virHookPathIsPooled(path))
+        return TRUE;
+
+    g_set_error(error, VIR_HOOK_ERROR, VIR_HOOK_ERROR_REFUSED,
+                _("'%1$s' is a differencing VHD, from which QEMU and Xen's qdisk read zeros where its parent has data:"
+                  " give the guest a qcow2 clone (virsh vol-clone in a pool without <torrent:clone format='vhd'/>)"),
+                path);
+    return FALSE;
+}
+
+
+/* One step down: FALSE where the chain ends, with @error set where it must not
+ * be used.  @path and @format go on to the next layer, @above is left with the
+ * one that was looked at. */
+static gboolean
+virHookChainStep(char **path, char **format, char **above, struct stat *sb, GError **error)
 {
     g_autoptr(VirImageInfo) info = virHookImageProbe(*path, sb);
     g_autofree char *next = NULL;
 
-    if (!info || !g_str_equal(info->format, *format) || !info->backing_file ||
+    if (!info || !virHookFormatIs(*format, info) ||
+        !virHookCheckParentRead(*path, info, error) || !info->backing_file ||
         !(next = virHookBackingPath(*path, info->backing_file)))
         return FALSE;
 
@@ -164,6 +191,7 @@ virHookChainWalk(const char *disk_path,
     g_autofree char *format = g_strdup(disk_format);
     g_autofree char *above = NULL;
     struct stat seen[VIR_HOOK_CHAIN_MAX];
+    GError *refused = NULL;
     guint depth;
     guint i;
 
@@ -175,8 +203,12 @@ virHookChainWalk(const char *disk_path,
             return TRUE;
         }
 
-        if (!virHookChainStep(&path, &format, &above, &seen[depth]))
-            return TRUE;
+        if (!virHookChainStep(&path, &format, &above, &seen[depth], &refused)) {
+            if (!refused)
+                return TRUE;
+            g_propagate_error(error, refused);
+            return FALSE;
+        }
 
         for (i = 0; i < depth; i++) {
             if (seen[i].st_ino == seen[depth].st_ino && seen[i].st_dev == seen[depth].st_dev) {
