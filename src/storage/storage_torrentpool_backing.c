@@ -20,6 +20,7 @@
 #include "image.h"
 #include "storage_torrentpool_backing.h"
 #include "storage_torrentpool_client.h"
+#include "storage_torrentpool_def.h"
 #include "storage_torrentpool_file.h"
 #include "storage_torrentpool_master.h"
 #include "storage_torrentpool_state.h"
@@ -71,6 +72,39 @@ virStorageTorrentPoolBackingHold(virStorageTorrentPoolBacking *backing,
 }
 
 
+/* What the volume's XML asks for, and for what it leaves out the pool's. */
+static int
+virStorageTorrentPoolOverlayClusters(virStoragePoolDef *def,
+                                     virStorageVolDef *vol,
+                                     VirImageOverlayOptions *options)
+{
+    g_autoptr(GError) err = NULL;
+    bool extended = vol->target.features &&
+                    virBitmapIsBitSet(vol->target.features,
+                                      VIR_STORAGE_FILE_FEATURE_EXTENDED_L2);
+
+    virStorageTorrentPoolDefGetClone(def->namespaceData, options);
+
+    if (vol->target.clusterSize > 0) {
+        options->cluster_bits = g_bit_storage(vol->target.clusterSize) - 1;
+        options->extended_l2 = VIR_IMAGE_EXTENDED_L2_DEFAULT;
+    }
+
+    if (extended)
+        options->extended_l2 = VIR_IMAGE_EXTENDED_L2_ON;
+
+    if (!virImageOverlayCheckClusters(vol->target.clusterSize,
+                                      options->extended_l2, &err)) {
+        virReportError(VIR_ERR_CONFIG_UNSUPPORTED,
+                       _("volume '%1$s' cannot be an overlay: %2$s"),
+                       vol->name, err->message);
+        return -1;
+    }
+
+    return 0;
+}
+
+
 static void
 virStorageTorrentPoolOverlayOptions(virStorageVolDef *vol,
                                     const virStorageTorrentPoolBacking *backing,
@@ -81,13 +115,6 @@ virStorageTorrentPoolOverlayOptions(virStorageVolDef *vol,
     options->capacity = MAX(vol->target.capacity, backing->capacity);
     options->backing_file = backing->path;
     options->backing_format = backing->format;
-
-    if (vol->target.clusterSize > 0)
-        options->cluster_bits = g_bit_storage(vol->target.clusterSize) - 1;
-
-    if (vol->target.features)
-        options->extended_l2 = virBitmapIsBitSet(vol->target.features,
-                                                 VIR_STORAGE_FILE_FEATURE_EXTENDED_L2);
 
     /* A clone is there to be written to, and the XML may be the master's. */
     options->mode = VIR_STORAGE_DEFAULT_VOL_PERM_MODE;
@@ -124,7 +151,9 @@ virStorageTorrentPoolBackingOverlay(virStoragePoolDef *def,
                                     const virStorageTorrentPoolBacking *backing)
 {
     VirImageOverlayOptions options = { 0 };
+    g_autofree char *parent = NULL;
     g_autoptr(GError) err = NULL;
+    VIR_AUTOCLOSE parentfd = -1;
     VIR_AUTOCLOSE dirfd = -1;
 
     if (vol->target.encryption) {
@@ -134,10 +163,23 @@ virStorageTorrentPoolBackingOverlay(virStoragePoolDef *def,
         return -1;
     }
 
-    if (virStorageTorrentPoolBackingCheckCapacity(vol, backing) < 0)
+    if (virStorageTorrentPoolMasterCheckFormat(def, backing->path, backing->format) < 0 ||
+        virStorageTorrentPoolBackingCheckCapacity(vol, backing) < 0 ||
+        virStorageTorrentPoolOverlayClusters(def, vol, &options) < 0)
         return -1;
 
     virStorageTorrentPoolOverlayOptions(vol, backing, &options);
+
+    /* it has the parent's identity in it */
+    if (options.format == VIR_IMAGE_OVERLAY_VHD) {
+        parent = backing->path[0] == '/' ? g_strdup(backing->path) :
+            g_build_filename(def->target.path, backing->path, NULL);
+
+        if ((parentfd = virStorageTorrentPoolFileOpen(parent, true)) < 0)
+            return -1;
+
+        options.backing_fd = parentfd;
+    }
 
     if ((dirfd = virStorageTorrentPoolFileOpenTarget(def->target.path)) < 0)
         return -1;
@@ -168,6 +210,13 @@ virStorageTorrentPoolBackingFetched(virStoragePoolDef *def,
 
     if (virStorageTorrentPoolStateOpenReport(def, uuid) < 0)
         return -1;
+
+    if (virStorageTorrentPoolDefGetCloneFormat(def->namespaceData) == VIR_STORAGE_FILE_VPC) {
+        virReportError(VIR_ERR_OPERATION_INVALID,
+                       _("volume '%1$s' is not here yet: clones in pool '%2$s' are VHDs, which have the identity of their master in them, wait until it is complete"),
+                       name, def->name);
+        return -1;
+    }
 
     if (!virStorageTorrentClientGetVolume(uuid, name, &fetched, &err)) {
         if (virStorageTorrentClientIsUnknown(err))

@@ -16,6 +16,9 @@
  *     a private qcow2 volume of the pool    split, overlay
  *     anything else                         copy, converted where asked for
  *
+ * Where the pool's definition says that clones are VHDs, read "vpc" for qcow2; the
+ * master has to be a VHD then.
+ *
  * Invariants: what has overlays is a master, that is frozen before the overlay
  * is there; nothing existing is replaced; half of a volume never stands under
  * its name, it is built in the private directory and linked when it is whole.
@@ -32,12 +35,14 @@
 #include "storage_torrentpool_backing.h"
 #include "storage_torrentpool_build.h"
 #include "storage_torrentpool_client.h"
+#include "storage_torrentpool_def.h"
 #include "storage_torrentpool_file.h"
 #include "storage_torrentpool_master.h"
 #include "storage_torrentpool_state.h"
 #include "storage_torrentpool_vol.h"
 #include "storage_util.h"
 #include "viralloc.h"
+#include "virbitmap.h"
 #include "virerror.h"
 #include "virfile.h"
 #include "virlog.h"
@@ -72,28 +77,51 @@ virStorageTorrentPoolBuildFetch(virStoragePoolDef *def,
 }
 
 
+/* Whether clones in the pool have the @format that is asked for. Returns 0 if
+ * so, -1 with an error reported if not */
+static int
+virStorageTorrentPoolBuildCheckFormat(virStoragePoolDef *def,
+                                      const char *name,
+                                      int format)
+{
+    if (format == virStorageTorrentPoolDefGetCloneFormat(def->namespaceData))
+        return 0;
+
+    if (virStorageTorrentPoolDefGetCloneFormat(def->namespaceData) == VIR_STORAGE_FILE_VPC) {
+        virReportError(VIR_ERR_CONFIG_UNSUPPORTED,
+                       _("volume '%1$s' cannot be an overlay of format '%2$s': clones in pool '%3$s' are VHDs (vpc)"),
+                       name, virStorageFileFormatTypeToString(format), def->name);
+    } else if (format == VIR_STORAGE_FILE_VPC) {
+        virReportError(VIR_ERR_CONFIG_UNSUPPORTED,
+                       _("volume '%1$s' cannot be an overlay of format 'vpc': QEMU and Xen's qdisk read zeros from a differencing VHD where its parent has data; for hosts that read the parent, such as XCP-ng's, give pool '%2$s' a <torrent:clone format='vhd'/>"),
+                       name, def->name);
+    } else {
+        virReportError(VIR_ERR_CONFIG_UNSUPPORTED,
+                       _("volume '%1$s' cannot be an overlay of format '%2$s': only qcow2 is read right by every hypervisor"),
+                       name, virStorageFileFormatTypeToString(format));
+    }
+
+    return -1;
+}
+
+
 /* vol-create with a backing store */
 static int
 virStorageTorrentPoolBuildOnBacking(virStoragePoolObj *pool,
                                     virStorageVolDef *vol)
 {
     g_auto(virStorageTorrentPoolBacking) backing = { 0 };
+    virStoragePoolDef *def = virStoragePoolObjGetDef(pool);
 
     /* raw may also mean that the XML does not tell */
     if (vol->target.format != VIR_STORAGE_FILE_RAW &&
-        vol->target.format != VIR_STORAGE_FILE_QCOW2) {
-        virReportError(VIR_ERR_CONFIG_UNSUPPORTED,
-                       _("volume '%1$s' cannot be an overlay of format '%2$s': only qcow2 is read right by every hypervisor"),
-                       vol->name,
-                       virStorageFileFormatTypeToString(vol->target.format));
+        virStorageTorrentPoolBuildCheckFormat(def, vol->name, vol->target.format) < 0)
         return -1;
-    }
 
     if (virStorageTorrentPoolBackingFind(pool, vol, &backing) < 0)
         return -1;
 
-    return virStorageTorrentPoolBackingOverlay(virStoragePoolObjGetDef(pool),
-                                               vol, &backing);
+    return virStorageTorrentPoolBackingOverlay(def, vol, &backing);
 }
 
 
@@ -310,15 +338,24 @@ virStorageTorrentPoolInputIsCopy(const virStorageTorrentPoolInput *input,
 }
 
 
+static bool
+virStorageTorrentPoolInputIsVhdClone(const virStorageTorrentPoolInput *input)
+{
+    return input->info && STREQ(input->info->format, "vpc") &&
+           !virImageIsStandalone(input->info);
+}
+
+
 static int
 virStorageTorrentPoolDraftCopy(virStorageTorrentPoolDraft *draft,
                                const virStorageTorrentPoolInput *input)
 {
     virStorageVolDef *vol = &draft->vol;
+    g_autoptr(GError) err = NULL;
     VIR_AUTOCLOSE fd = -1;
 
     if ((fd = openat(draft->dirfd, vol->name,
-                     O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600)) < 0) {
+                     O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600)) < 0) {
         virReportSystemError(errno, _("cannot create file '%1$s'"), draft->path);
         return -1;
     }
@@ -329,6 +366,13 @@ virStorageTorrentPoolDraftCopy(virStorageTorrentPoolDraft *draft,
 
     if (virStorageTorrentPoolFileCopy(input->fd, fd, input->vol->target.path) < 0)
         return -1;
+
+    if (virStorageTorrentPoolInputIsVhdClone(input) && !virImageVhdRenew(fd, &err)) {
+        virReportError(VIR_ERR_OPERATION_FAILED,
+                       _("cannot clone '%1$s': %2$s"),
+                       input->vol->target.path, err->message);
+        return -1;
+    }
 
     if (fchown(fd, draft->perms.uid, draft->perms.gid) < 0 ||
         fchmod(fd, draft->perms.mode) < 0) {
@@ -379,6 +423,11 @@ virStorageTorrentPoolBuildCopy(virStoragePoolObj *pool,
 
     if (overlay || copy) {
         rc = virStorageTorrentPoolDraftCopy(&draft, input);
+    } else if (virStorageTorrentPoolInputIsVhdClone(input)) {
+        virReportError(VIR_ERR_OPERATION_UNSUPPORTED,
+                       _("'%1$s' is a differencing VHD and can only be cloned as one: QEMU's tools read zeros from it where its parent has data"),
+                       input->vol->target.path);
+        rc = -1;
     } else {
         draft.vol.target.backingStore = NULL;
         rc = virStorageBackendVolBuildFromLocal(pool, &draft.vol, input->vol,
@@ -406,7 +455,8 @@ static void
 virStorageTorrentPoolBuildDropLayout(virStorageVolDef *vol,
                                      const virStorageVolDef *origin)
 {
-    if (vol->target.clusterSize != origin->target.clusterSize)
+    if (vol->target.clusterSize != origin->target.clusterSize ||
+        !virBitmapEqual(vol->target.features, origin->target.features))
         return;
 
     /* @vol is a shallow copy, and the bitmap is not its own */
@@ -426,6 +476,10 @@ virStorageTorrentPoolBuildOnMaster(virStoragePoolDef *def,
         .capacity = input->info->capacity,
     };
 
+    if (virStorageTorrentPoolMasterCheckFormat(def, input->name, backing.format) < 0 ||
+        virStorageTorrentPoolBuildCheckFormat(def, vol->name, vol->target.format) < 0)
+        return -1;
+
     return virStorageTorrentPoolBackingOverlay(def, vol, &backing);
 }
 
@@ -437,7 +491,8 @@ virStorageTorrentPoolBuildOnFetched(virStoragePoolDef *def,
 {
     g_auto(virStorageTorrentPoolBacking) backing = { 0 };
 
-    if (vol->target.format != VIR_STORAGE_FILE_QCOW2) {
+    if (vol->target.format != VIR_STORAGE_FILE_QCOW2 &&
+        virStorageTorrentPoolDefGetCloneFormat(def->namespaceData) == VIR_STORAGE_FILE_QCOW2) {
         virReportError(VIR_ERR_OPERATION_INVALID,
                        _("volume '%1$s' is not complete, ask for format qcow2 or wait until it can be copied"),
                        input->name);
@@ -455,16 +510,12 @@ virStorageTorrentPoolBuildOnFetched(virStoragePoolDef *def,
 static bool
 virStorageTorrentPoolInputIsClone(const virStorageTorrentPoolInput *input)
 {
-    const char *backing = input->info->backing_file;
     g_autofree char *path = NULL;
 
-    if (!backing || input->info->external)
+    if (!input->info->backing_file || input->info->external)
         return false;
 
-    if (backing[0] == '/')
-        path = g_strdup(backing);
-    else
-        path = g_build_filename(input->dir, backing, NULL);
+    path = virStorageTorrentPoolFileBackingPath(input->vol->target.path, input->info);
 
     return virStorageTorrentPoolFileInPool(path) &&
            (virStorageTorrentPoolFileIsMaster(path) || !virFileExists(path));
@@ -494,13 +545,14 @@ virStorageTorrentPoolBuildOnSplit(virStoragePoolObj *pool,
 }
 
 
-/* Whether what was asked for is a qcow2 volume with the content of another */
+/* Whether what was asked for is a volume of @format with the content of another */
 static bool
-virStorageTorrentPoolInputIsQcow2(const virStorageTorrentPoolInput *input,
-                                  virStorageVolDef *vol)
+virStorageTorrentPoolInputIs(const virStorageTorrentPoolInput *input,
+                             virStorageVolDef *vol,
+                             int format)
 {
-    return vol->target.format == VIR_STORAGE_FILE_QCOW2 &&
-           input->info && STREQ(input->info->format, "qcow2") &&
+    return vol->target.format == format && input->info &&
+           STREQ(input->info->format, virStorageFileFormatTypeToString(format)) &&
            !vol->target.encryption && !input->vol->target.encryption;
 }
 
@@ -516,6 +568,7 @@ virStorageTorrentPoolBuildFrom(virStoragePoolObj *pool,
     virStoragePoolDef *def = virStoragePoolObjGetDef(pool);
     mode_t mode = vol->target.perms->mode;
     bool publish = mode != (mode_t)-1 && !(mode & WRITE_BITS);
+    int format = virStorageTorrentPoolDefGetCloneFormat(def->namespaceData);
     bool overlay = false;
 
     if (virStorageTorrentPoolInputInit(&input, def, inputvol) < 0)
@@ -530,17 +583,19 @@ virStorageTorrentPoolBuildFrom(virStoragePoolObj *pool,
         /* the mode came along with the master's XML */
         publish = false;
 
-        if (vol->target.format == VIR_STORAGE_FILE_QCOW2) {
+        if (vol->target.format == VIR_STORAGE_FILE_QCOW2 ||
+            virStorageTorrentPoolInputIs(&input, vol, format)) {
             virStorageTorrentPoolBuildDropLayout(vol, inputvol);
             return virStorageTorrentPoolBuildOnMaster(def, vol, &input);
         }
     } else if (!publish && input.local &&
-               virStorageTorrentPoolInputIsQcow2(&input, vol)) {
-        if (virImageIsStandalone(input.info)) {
-            virStorageTorrentPoolBuildDropLayout(vol, inputvol);
-            return virStorageTorrentPoolBuildOnSplit(pool, vol, &input);
-        }
-
+               virStorageTorrentPoolInputIs(&input, vol, format) &&
+               virImageIsStandalone(input.info)) {
+        virStorageTorrentPoolBuildDropLayout(vol, inputvol);
+        return virStorageTorrentPoolBuildOnSplit(pool, vol, &input);
+    } else if (!publish && input.local &&
+               (virStorageTorrentPoolInputIs(&input, vol, VIR_STORAGE_FILE_QCOW2) ||
+                virStorageTorrentPoolInputIs(&input, vol, VIR_STORAGE_FILE_VPC))) {
         overlay = virStorageTorrentPoolInputIsClone(&input);
     }
 

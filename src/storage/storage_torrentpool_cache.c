@@ -31,7 +31,9 @@
 #include <unistd.h>
 
 #include "storage_torrentpool_cache.h"
+#include "storage_torrentpool_def.h"
 #include "storage_torrentpool_file.h"
+#include "storage_torrentpool_vol.h"
 #include "storage_util.h"
 #include "viralloc.h"
 #include "virbitmap.h"
@@ -49,7 +51,9 @@ VIR_LOG_INIT("storage.storage_torrentpool_cache");
 #define CACHE_FILE "volumes"
 #define CACHE_TMP CACHE_FILE ".new"
 #define CACHE_MAX (64 * 1024 * 1024)
-#define CACHE_HEAD "torrentpool-volumes 1 %d\n"
+/* libvirt's version and the format of clones, on which it depends what is told
+ * of a file */
+#define CACHE_HEAD "torrentpool-volumes 2 %d %d\n"
 #define CACHE_END "end "
 #define CACHE_NUMBERS 9
 #define CACHE_STRINGS 6
@@ -378,6 +382,7 @@ virStorageTorrentPoolCacheProbe(virStoragePoolDef *def,
     if ((rc = virStorageBackendRefreshVolTargetUpdate(vol)) < 0)
         return rc;
 
+    virStorageTorrentPoolVolFillVhd(def, vol);
     virStorageTorrentPoolCacheStore(def, vol, sb, seen);
 
     return 0;
@@ -469,10 +474,12 @@ virStorageTorrentPoolCacheParse(virStorageTorrentPoolCache *cache,
 
 /* Fills @cache from @text, which is changed. Returns false if it is malformed. */
 static bool
-virStorageTorrentPoolCacheParseAll(virStorageTorrentPoolCache *cache,
+virStorageTorrentPoolCacheParseAll(virStoragePoolDef *def,
+                                   virStorageTorrentPoolCache *cache,
                                    char *text)
 {
-    g_autofree char *head = g_strdup_printf(CACHE_HEAD, LIBVIR_VERSION_NUMBER);
+    int format = virStorageTorrentPoolDefGetCloneFormat(def->namespaceData);
+    g_autofree char *head = g_strdup_printf(CACHE_HEAD, LIBVIR_VERSION_NUMBER, format);
     g_autofree char *sum = NULL;
     char *end = g_strrstr(text, "\n" CACHE_END);
     char *line;
@@ -537,7 +544,7 @@ virStorageTorrentPoolCacheLoad(virStoragePoolDef *def)
     VIR_LOCK_GUARD lock = virLockGuardLock(&cacheLock);
     virStorageTorrentPoolCache *cache = virStorageTorrentPoolCacheGet(def);
 
-    if (text && !virStorageTorrentPoolCacheParseAll(cache, text)) {
+    if (text && !virStorageTorrentPoolCacheParseAll(def, cache, text)) {
         VIR_INFO("what pool '%s' remembers of its volumes is ignored", def->name);
         g_hash_table_remove_all(cache->files);
         cache->dirty = true;
@@ -623,7 +630,8 @@ virStorageTorrentPoolCacheSave(virStoragePoolDef *def)
             return;
 
         cache->dirty = false;
-        g_string_append_printf(text, CACHE_HEAD, LIBVIR_VERSION_NUMBER);
+        g_string_append_printf(text, CACHE_HEAD, LIBVIR_VERSION_NUMBER,
+                               virStorageTorrentPoolDefGetCloneFormat(def->namespaceData));
         g_hash_table_iter_init(&iter, cache->files);
         while (g_hash_table_iter_next(&iter, &name, &found))
             virStorageTorrentPoolCacheFormat(text, name, found);

@@ -15,14 +15,19 @@
  *       <torrent:seed policy='always'/>
  *     </torrent:swarm>
  *
+ * and the backend what clones are made of:
+ *
+ *     <torrent:clone format='qcow2' clusterSize='128' unit='KiB' extended_l2='yes'/>
+ *
  * Everything is optional and bootstrap, tracker and allow may be repeated. A
- * value that virttorrentd would refuse is refused here, when the pool is
- * defined, rather than when it is started. What was given is formatted again
- * as it was given; nothing is added.
+ * value that virttorrentd or src/image would refuse is refused here, when the
+ * pool is defined, rather than when it is used. What was given is formatted
+ * again as it was given; nothing is added.
  */
 
 #include <config.h>
 
+#include "storage_source_conf.h"
 #include "storage_torrentpool_def.h"
 #include "viralloc.h"
 #include "virbuffer.h"
@@ -48,6 +53,20 @@ VIR_ENUM_DECL(virStorageTorrentPoolSeed);
 VIR_ENUM_IMPL(virStorageTorrentPoolSeed,
               VIR_STORAGE_TORRENT_POOL_SEED_LAST,
               "default", "always",
+);
+
+typedef enum {
+    VIR_STORAGE_TORRENT_POOL_CLONE_FORMAT_DEFAULT = 0,
+    VIR_STORAGE_TORRENT_POOL_CLONE_FORMAT_QCOW2,
+    VIR_STORAGE_TORRENT_POOL_CLONE_FORMAT_VHD,
+
+    VIR_STORAGE_TORRENT_POOL_CLONE_FORMAT_LAST,
+} virStorageTorrentPoolCloneFormat;
+
+VIR_ENUM_DECL(virStorageTorrentPoolCloneFormat);
+VIR_ENUM_IMPL(virStorageTorrentPoolCloneFormat,
+              VIR_STORAGE_TORRENT_POOL_CLONE_FORMAT_LAST,
+              "default", "qcow2", "vhd",
 );
 
 typedef struct _virStorageTorrentPoolHost virStorageTorrentPoolHost;
@@ -76,6 +95,14 @@ struct _virStorageTorrentPoolDef {
     virTristateBool pex;
 
     virStorageTorrentPoolSeed seed;
+
+    bool swarm; /* the elements are there, maybe empty */
+    bool clone;
+
+    virStorageTorrentPoolCloneFormat cloneFormat;
+    unsigned long long clusterSize; /* in @clusterUnit; 0: not given */
+    char *clusterUnit;
+    virTristateBool extendedL2;
 };
 
 
@@ -96,6 +123,7 @@ virStorageTorrentPoolDefFree(void *nsdata)
     g_strfreev(def->trackers);
     g_strfreev(def->allow);
     g_free(def->unit);
+    g_free(def->clusterUnit);
     g_free(def);
 }
 
@@ -330,16 +358,85 @@ virStorageTorrentPoolDefParseSeed(xmlXPathContextPtr ctxt,
 }
 
 
+static VirImageExtendedL2
+virStorageTorrentPoolDefExtendedL2(const virStorageTorrentPoolDef *def)
+{
+    switch (def->extendedL2) {
+    case VIR_TRISTATE_BOOL_YES:
+        return VIR_IMAGE_EXTENDED_L2_ON;
+    case VIR_TRISTATE_BOOL_NO:
+        return VIR_IMAGE_EXTENDED_L2_OFF;
+    case VIR_TRISTATE_BOOL_ABSENT:
+    case VIR_TRISTATE_BOOL_LAST:
+        break;
+    }
+
+    return VIR_IMAGE_EXTENDED_L2_DEFAULT;
+}
+
+
+static int
+virStorageTorrentPoolDefCheckClone(const virStorageTorrentPoolDef *def)
+{
+    unsigned long long size = def->clusterSize;
+    g_autoptr(GError) err = NULL;
+
+    if (def->cloneFormat == VIR_STORAGE_TORRENT_POOL_CLONE_FORMAT_VHD &&
+        (def->clusterSize || def->clusterUnit || def->extendedL2)) {
+        virReportError(VIR_ERR_XML_ERROR, "%s",
+                       _("torrent:clone of format 'vhd' has neither clusterSize nor extended_l2, only qcow2 has"));
+        return -1;
+    }
+
+    if (virScaleInteger(&size, def->clusterUnit, 1, LLONG_MAX) < 0)
+        return -1;
+
+    if (!virImageOverlayCheckClusters(size, virStorageTorrentPoolDefExtendedL2(def), &err)) {
+        virReportError(VIR_ERR_XML_ERROR,
+                       _("torrent:clone asks for clones that cannot be: %1$s"),
+                       err->message);
+        return -1;
+    }
+
+    return 0;
+}
+
+
+static int
+virStorageTorrentPoolDefParseClone(xmlXPathContextPtr ctxt,
+                                   virStorageTorrentPoolDef *def)
+{
+    xmlNodePtr node = virXPathNode("./torrent:clone", ctxt);
+
+    if (!node)
+        return 0;
+
+    if (virXMLPropEnum(node, "format",
+                       virStorageTorrentPoolCloneFormatTypeFromString,
+                       VIR_XML_PROP_NONZERO, &def->cloneFormat) < 0 ||
+        virXMLPropULongLong(node, "clusterSize", 10, VIR_XML_PROP_NONZERO,
+                            &def->clusterSize) < 0 ||
+        virXMLPropTristateBool(node, "extended_l2", VIR_XML_PROP_NONE,
+                               &def->extendedL2) < 0)
+        return -1;
+
+    def->clusterUnit = virXMLPropString(node, "unit");
+
+    return virStorageTorrentPoolDefCheckClone(def);
+}
+
+
 static int
 virStorageTorrentPoolDefParse(xmlXPathContextPtr ctxt,
                               void **data)
 {
-    g_autoptr(virStorageTorrentPoolDef) def = NULL;
+    g_autoptr(virStorageTorrentPoolDef) def = g_new0(virStorageTorrentPoolDef, 1);
 
-    if (!virXPathNode("./torrent:swarm", ctxt))
+    def->swarm = !!virXPathNode("./torrent:swarm", ctxt);
+    def->clone = !!virXPathNode("./torrent:clone", ctxt);
+
+    if (!def->swarm && !def->clone)
         return 0;
-
-    def = g_new0(virStorageTorrentPoolDef, 1);
 
     if (virStorageTorrentPoolDefParseListen(ctxt, def) < 0 ||
         virStorageTorrentPoolDefParseBootstrap(ctxt, def) < 0 ||
@@ -355,7 +452,8 @@ virStorageTorrentPoolDefParse(xmlXPathContextPtr ctxt,
                                           &def->allow) < 0 ||
         virStorageTorrentPoolDefParseLimit(ctxt, def) < 0 ||
         virStorageTorrentPoolDefParseDiscovery(ctxt, def) < 0 ||
-        virStorageTorrentPoolDefParseSeed(ctxt, def) < 0)
+        virStorageTorrentPoolDefParseSeed(ctxt, def) < 0 ||
+        virStorageTorrentPoolDefParseClone(ctxt, def) < 0)
         return -1;
 
     *data = g_steal_pointer(&def);
@@ -410,16 +508,32 @@ virStorageTorrentPoolDefFormatDiscovery(virBuffer *buf,
 }
 
 
-static int
-virStorageTorrentPoolDefFormat(virBuffer *buf,
-                               void *nsdata)
+static void
+virStorageTorrentPoolDefFormatClone(virBuffer *buf,
+                                    virStorageTorrentPoolDef *def)
 {
-    virStorageTorrentPoolDef *def = nsdata;
+    g_auto(virBuffer) attrs = VIR_BUFFER_INITIALIZER;
+
+    if (def->cloneFormat)
+        virBufferAsprintf(&attrs, " format='%s'",
+                          virStorageTorrentPoolCloneFormatTypeToString(def->cloneFormat));
+    if (def->clusterSize)
+        virBufferAsprintf(&attrs, " clusterSize='%llu'", def->clusterSize);
+    virBufferEscapeString(&attrs, " unit='%s'", def->clusterUnit);
+    if (def->extendedL2)
+        virBufferAsprintf(&attrs, " extended_l2='%s'",
+                          virTristateBoolTypeToString(def->extendedL2));
+
+    virXMLFormatElementEmpty(buf, "torrent:clone", &attrs, NULL);
+}
+
+
+static void
+virStorageTorrentPoolDefFormatSwarm(virBuffer *buf,
+                                    virStorageTorrentPoolDef *def)
+{
     g_auto(virBuffer) child = VIR_BUFFER_INIT_CHILD(buf);
     size_t i;
-
-    if (!def)
-        return 0;
 
     virStorageTorrentPoolDefFormatListen(&child, def);
 
@@ -445,6 +559,22 @@ virStorageTorrentPoolDefFormat(virBuffer *buf,
                           virStorageTorrentPoolSeedTypeToString(def->seed));
 
     virXMLFormatElementEmpty(buf, "torrent:swarm", NULL, &child);
+}
+
+
+static int
+virStorageTorrentPoolDefFormat(virBuffer *buf,
+                               void *nsdata)
+{
+    virStorageTorrentPoolDef *def = nsdata;
+
+    if (!def)
+        return 0;
+
+    if (def->swarm)
+        virStorageTorrentPoolDefFormatSwarm(buf, def);
+    if (def->clone)
+        virStorageTorrentPoolDefFormatClone(buf, def);
 
     return 0;
 }
@@ -536,6 +666,40 @@ virStorageTorrentPoolDefGetOptions(const void *nsdata)
                               virStorageTorrentPoolSeedTypeToString(def->seed));
 
     return g_variant_dict_end(&dict);
+}
+
+
+int
+virStorageTorrentPoolDefGetCloneFormat(const void *nsdata)
+{
+    const virStorageTorrentPoolDef *def = nsdata;
+
+    if (def && def->cloneFormat == VIR_STORAGE_TORRENT_POOL_CLONE_FORMAT_VHD)
+        return VIR_STORAGE_FILE_VPC;
+
+    return VIR_STORAGE_FILE_QCOW2;
+}
+
+
+void
+virStorageTorrentPoolDefGetClone(const void *nsdata,
+                                 VirImageOverlayOptions *options)
+{
+    const virStorageTorrentPoolDef *def = nsdata;
+    unsigned long long size;
+
+    if (!def)
+        return;
+
+    if (virStorageTorrentPoolDefGetCloneFormat(def) == VIR_STORAGE_FILE_VPC)
+        options->format = VIR_IMAGE_OVERLAY_VHD;
+
+    /* cannot fail, it was tried when the XML was parsed */
+    size = def->clusterSize;
+    if (size > 0 && virScaleInteger(&size, def->clusterUnit, 1, LLONG_MAX) == 0)
+        options->cluster_bits = g_bit_storage(size) - 1;
+
+    options->extended_l2 = virStorageTorrentPoolDefExtendedL2(def);
 }
 
 

@@ -353,6 +353,20 @@ virStorageTorrentPoolFileProbe(int fd,
 }
 
 
+char *
+virStorageTorrentPoolFileBackingPath(const char *path,
+                                     const VirImageInfo *info)
+{
+    g_autofree char *dir = NULL;
+
+    if (info->backing_file[0] == '/')
+        return g_strdup(info->backing_file);
+
+    dir = g_path_get_dirname(path);
+    return g_build_filename(dir, info->backing_file, NULL);
+}
+
+
 static int
 virStorageTorrentPoolFileCheckUnused(int fd,
                                      const char *path)
@@ -545,6 +559,7 @@ virStorageTorrentPoolFileIsClone(int dirfd,
                                  const struct stat *mastersb)
 {
     g_autoptr(VirImageInfo) info = NULL;
+    g_autofree char *self = NULL;
     g_autofree char *path = NULL;
     struct stat sb;
     VIR_AUTOCLOSE fd = -1;
@@ -555,10 +570,8 @@ virStorageTorrentPoolFileIsClone(int dirfd,
         !(info = virImageProbe(fd, NULL)) || !info->backing_file)
         return false;
 
-    if (info->backing_file[0] == '/')
-        path = g_strdup(info->backing_file);
-    else
-        path = g_build_filename(dir, info->backing_file, NULL);
+    self = g_build_filename(dir, name, NULL);
+    path = virStorageTorrentPoolFileBackingPath(self, info);
 
     if (STREQ(path, master))
         return true;

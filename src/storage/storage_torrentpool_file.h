@@ -50,6 +50,11 @@ VirImageInfo *
 virStorageTorrentPoolFileProbe(int fd,
                                const char *path);
 
+/* What the image @path names as its backing file, to be freed by the caller */
+char *
+virStorageTorrentPoolFileBackingPath(const char *path,
+                                     const VirImageInfo *info);
+
 void
 virStorageTorrentPoolFileReclaim(const char *path);
 

@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "storage_torrentpool_client.h"
+#include "storage_torrentpool_def.h"
 #include "storage_torrentpool_file.h"
 #include "storage_torrentpool_master.h"
 #include "storage_torrentpool_state.h"
@@ -67,6 +68,25 @@ virStorageTorrentPoolMasterPublish(virStoragePoolDef *def,
 }
 
 
+/* Whether clones in the pool can stand on the master @name, which has @format.
+ * The parent of a VHD is a VHD. Returns 0 if so, -1 with an error reported if not */
+int
+virStorageTorrentPoolMasterCheckFormat(virStoragePoolDef *def,
+                                       const char *name,
+                                       const char *format)
+{
+    if (virStorageTorrentPoolDefGetCloneFormat(def->namespaceData) == VIR_STORAGE_FILE_VPC &&
+        STRNEQ(format, "vpc")) {
+        virReportError(VIR_ERR_CONFIG_UNSUPPORTED,
+                       _("clones in pool '%1$s' are VHDs and need a VHD as their master, '%2$s' is '%3$s': make a volume of format 'vpc' from it (vol-create-from)"),
+                       def->name, name, format);
+        return -1;
+    }
+
+    return 0;
+}
+
+
 /**
  * virStorageTorrentPoolMasterEnsure:
  * @def: the pool
@@ -97,6 +117,9 @@ virStorageTorrentPoolMasterEnsure(virStoragePoolDef *def,
                        name);
         return -1;
     }
+
+    if (virStorageTorrentPoolMasterCheckFormat(def, name, found->format) < 0)
+        return -1;
 
     if (!virStorageTorrentPoolFileIsMaster(path)) {
         if (virStorageTorrentPoolFileFreeze(fd, path) < 0)
@@ -155,15 +178,19 @@ virStorageTorrentPoolSplitList(virStoragePoolObj *pool,
     g_autoptr(virStorageVolDef) vol = virStorageTorrentPoolVolNew(def, name);
     VIR_LOCK_GUARD lock = virObjectLockGuard(pool);
 
-    if (virStorageBackendRefreshVolTargetUpdate(vol) == 0)
-        virStorageTorrentPoolVolAdd(pool, g_steal_pointer(&vol), NULL);
+    if (virStorageBackendRefreshVolTargetUpdate(vol) < 0)
+        return;
+
+    virStorageTorrentPoolVolFillVhd(def, vol);
+    virStorageTorrentPoolVolAdd(pool, g_steal_pointer(&vol), NULL);
 }
 
 
 /* Makes the private volume @name, which is @fd and @path, the master @master
  * and an overlay of it. */
 static int
-virStorageTorrentPoolSplitFile(int dirfd,
+virStorageTorrentPoolSplitFile(virStoragePoolDef *def,
+                               int dirfd,
                                int buildfd,
                                int fd,
                                const char *name,
@@ -178,6 +205,9 @@ virStorageTorrentPoolSplitFile(int dirfd,
     };
     g_autoptr(GError) err = NULL;
     struct stat sb;
+
+    virStorageTorrentPoolDefGetClone(def->namespaceData, &options);
+    options.backing_fd = fd;
 
     if (fstat(fd, &sb) < 0) {
         virReportSystemError(errno, _("cannot stat '%1$s'"), path);
@@ -251,7 +281,7 @@ virStorageTorrentPoolMasterSplit(virStoragePoolObj *pool,
     if ((dirfd = virStorageTorrentPoolFileOpenTarget(def->target.path)) < 0 ||
         (buildfd = virStorageTorrentPoolFileOpenBuild(def->target.path)) < 0 ||
         !(base = virStorageTorrentPoolSplitFreeName(dirfd, name)) ||
-        virStorageTorrentPoolSplitFile(dirfd, buildfd, fd, name, path, found, base) < 0)
+        virStorageTorrentPoolSplitFile(def, dirfd, buildfd, fd, name, path, found, base) < 0)
         return -1;
 
     virStorageTorrentPoolSplitList(pool, base);

@@ -16,6 +16,11 @@ virStorageTorrentPoolMasterPublish(virStoragePoolDef *def,
                                    const char *name);
 
 int
+virStorageTorrentPoolMasterCheckFormat(virStoragePoolDef *def,
+                                       const char *name,
+                                       const char *format);
+
+int
 virStorageTorrentPoolMasterEnsure(virStoragePoolDef *def,
                                   const char *name,
                                   VirImageInfo **info);

@@ -12,8 +12,13 @@
 
 #include <unistd.h>
 
+#include "storage_torrentpool_def.h"
+#include "storage_torrentpool_file.h"
 #include "storage_torrentpool_vol.h"
+#include "storage_util.h"
 #include "viralloc.h"
+#include "virerror.h"
+#include "virfile.h"
 #include "virlog.h"
 
 #define VIR_FROM_THIS VIR_FROM_STORAGE
@@ -46,6 +51,60 @@ virStorageTorrentPoolVolFormatHint(int format)
         return "raw";
 
     return virStorageFileFormatTypeToString(format);
+}
+
+
+/* Where it is not there, only its path and format are told. */
+static void
+virStorageTorrentPoolVolSetParent(virStorageVolDef *vol,
+                                  const VirImageInfo *info)
+{
+    virStorageSource *parent = virStorageSourceNew();
+    struct stat sb;
+    VIR_AUTOCLOSE fd = -1;
+
+    parent->type = VIR_STORAGE_TYPE_FILE;
+    parent->path = virStorageTorrentPoolFileBackingPath(vol->target.path, info);
+    parent->format = VIR_STORAGE_FILE_VPC;
+    parent->readonly = true;
+    vol->target.backingStore = parent;
+
+    if ((fd = virStorageTorrentPoolFileOpen(parent->path, true)) < 0 ||
+        fstat(fd, &sb) < 0 ||
+        virStorageBackendUpdateVolTargetInfoFD(parent, fd, &sb) < 0)
+        virResetLastError();
+    else
+        parent->capacity = info->capacity;
+}
+
+
+void
+virStorageTorrentPoolVolFillVhd(virStoragePoolDef *def,
+                                virStorageVolDef *vol)
+{
+    bool fixed = vol->target.format == VIR_STORAGE_FILE_RAW &&
+                 virStorageTorrentPoolDefGetCloneFormat(def->namespaceData) == VIR_STORAGE_FILE_VPC;
+    g_autoptr(VirImageInfo) info = NULL;
+    VIR_AUTOCLOSE fd = -1;
+
+    if ((vol->target.format != VIR_STORAGE_FILE_VPC && !fixed) ||
+        vol->target.encryption || virStorageSourceHasBacking(&vol->target))
+        return;
+
+    if ((fd = virStorageTorrentPoolFileOpen(vol->target.path, false)) < 0 ||
+        !(info = virStorageTorrentPoolFileProbe(fd, vol->target.path))) {
+        virResetLastError();
+        return;
+    }
+
+    if (STRNEQ(info->format, "vpc") || (fixed && !virImageIsStandalone(info)))
+        return;
+
+    vol->target.format = VIR_STORAGE_FILE_VPC;
+    vol->target.capacity = info->capacity;
+
+    if (info->backing_file)
+        virStorageTorrentPoolVolSetParent(vol, info);
 }
 
 

@@ -19,6 +19,13 @@ virStorageTorrentPoolVolNew(virStoragePoolDef *def,
 const char *
 virStorageTorrentPoolVolFormatHint(int format);
 
+/* What libvirt does not tell of a VHD: its parent, and where clones are VHDs
+ * that a fixed one, which begins as a raw image does, is one. To be called when
+ * libvirt has looked at the file. */
+void
+virStorageTorrentPoolVolFillVhd(virStoragePoolDef *def,
+                                virStorageVolDef *vol);
+
 /* What virttorrentd knows of the volume, NULL: nothing */
 void
 virStorageTorrentPoolVolSetTorrent(virStorageVolDef *vol,

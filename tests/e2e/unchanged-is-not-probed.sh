@@ -123,15 +123,16 @@ lie() {
 }
 foreign() { lie; chown 1 "$cache"; }
 writable() { lie; chmod 0666 "$cache"; }
-old_version() { lie; sed -i '1s/ 1 / 0 /' "$cache"; resum; }
-other_libvirt() { lie; sed -i '1s/[0-9]*$/1/' "$cache"; resum; }
+old_version() { lie; sed -i '1s/ [0-9]* / 0 /' "$cache"; resum; }
+other_libvirt() { lie; sed -i '1s/[0-9]* \([0-9]*\)$/1 \1/' "$cache"; resum; }
+other_clones() { lie; sed -i '1s/[0-9]*$/1/' "$cache"; resum; }
 bad_sum() { lie; sed -i '$s/.$/x/' "$cache"; }
 cut_off() { lie; truncate -s -80 "$cache"; }
 malformed() { lie; sed -i '3s/ [0-9]* / a /' "$cache"; resum; }
 symlink() { lie; mv "$cache" "$cache.1"; ln -s volumes.1 "$cache"; }
 empty() { : >"$cache"; }
 garbage() { head -c 20000 /dev/urandom >"$cache"; }
-for how in foreign writable old_version other_libvirt bad_sum cut_off malformed symlink empty garbage; do
+for how in foreign writable old_version other_libvirt other_clones bad_sum cut_off malformed symlink empty garbage; do
     rm -f "$cache"*
     cp kept "$cache"
     ignored $how
