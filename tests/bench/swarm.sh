@@ -54,8 +54,9 @@ done
 
 . "$bench/swarm/lab.sh"
 . "$bench/swarm/ways.sh"
-lab_enter "${arguments[@]}"
 : "${only:=ours}" "${ns:=4 8}"
+[[ $only == ours || -n ${TORRENTPOOL_IN_LAB:-} ]] || "$top/build-aux/install-deps" "$bench/swarm/deps" || exit 1
+lab_enter "${arguments[@]}"
 export VIRTTORRENTD_PATH=${VIRTTORRENTD_PATH:-$TORRENTPOOL_BUILD/src/virttorrentd}
 built=$(make -s -C "$TORRENTPOOL_BUILD/tests" bench-swarm 2>&1) || die "bench-swarm does not build: $built"
 
@@ -119,9 +120,14 @@ finished() {
 await() {
     local end=$1 i
     until finished done; do
-        if (($(now) > end)); then
+        if ((${EPOCHREALTIME/./} > end)); then
             trouble="not done after $2 s"
             return
+        fi
+        if [[ -n $watching ]] && ! kill -0 "$watching" 2>/dev/null; then
+            host_leave h0
+            watching=
+            left=${EPOCHREALTIME/./}
         fi
         for ((i = 1; i <= hosts; i++)); do
             if [[ ! -s $run/h$i.done ]] && ! kill -0 "${job[$i]}" 2>/dev/null && [[ ! -s $run/h$i.done ]]; then
@@ -133,9 +139,20 @@ await() {
     done
 }
 
+# The origin goes when one copy of everything is on the other hosts.
+watch_copy() {
+    local i files=()
+    for ((i = 1; i <= hosts; i++)); do
+        files+=("$("${1}_part" h$i)")
+    done
+    "$tool" whole "$size" $((256 * 1024)) "${files[@]}" &
+    watching=$!
+    disown $watching
+}
+
 # once WAY SCENARIO N: one run; a line of results
 once() {
-    local way=$1 scenario=$2 n=$3 i begin gates=() job=() trouble='' cpu sent opened
+    local way=$1 scenario=$2 n=$3 i begin gates=() job=() trouble='' cpu sent opened most watching='' left=''
     run=$LAB/run
     rm -rf "$run"
     mkdir "$run"
@@ -162,12 +179,13 @@ once() {
         (pause "$late"; flock -u ${gates[1]}) &
     fi
     if [[ $scenario == leave ]]; then
-        leave "$way" &
+        watch_copy "$way"
     fi
-    local most
     most=$(awk "BEGIN { print $least * $limit }")
     await $((${begin/./} + $(micro "$most"))) "$most"
     sent=$(($(sent_by h0) - sent))
+    [[ -z $watching ]] || kill "$watching" 2>/dev/null
+    [[ -z $left ]] || echo "(the origin left after $(awk "BEGIN { printf \"%.1f\", ($left - ${begin/./}) / 1e6 }") s)"
     pause 0.2
     sampler_stop
     for ((i = 1; i <= n && ${#trouble} == 0; i++)); do
@@ -179,15 +197,6 @@ once() {
     exec {gates[0]}>&- {gates[1]}>&-
     cpu=$(awk "BEGIN { print $(cpu_seconds) - $cpu }")
     result "$way" "$scenario" "$n" "$begin" "$sent" "$cpu" "$trouble"
-}
-
-# The origin goes when one copy of everything is on the other hosts.
-leave() {
-    local i files=()
-    for ((i = 1; i <= hosts; i++)); do
-        files+=("$("${1}_part" h$i)")
-    done
-    "$tool" whole "$size" $((256 * 1024)) "${files[@]}" && host_leave h0
 }
 
 # Prints a run's line, and adds it to results

@@ -197,7 +197,7 @@ host_start() {
 
     ip link add "v$name" type veth peer name eth0 netns "${host_pid[$name]}" &&
         ip link set "v$name" master br0 up &&
-        host_exec "$name" ip addr add "$ip/24" dev eth0 &&
+        host_exec "$name" ip addr add "$ip/24" brd + dev eth0 &&
         host_exec "$name" ip link set eth0 up &&
         host_exec "$name" ip route add default via 10.77.0.254 ||
         die "host $name cannot be put on the network"
