@@ -1,6 +1,7 @@
 #!/bin/bash
-# The messages that docs/troubleshooting.rst explains are those of the sources.
-# An ellipsis stands for what a message fills in.
+# The documents name what there is: the messages that docs/troubleshooting.rst
+# explains are those of the sources (an ellipsis stands for what a message fills
+# in), the tests that docs/security.rst counts on are there.
 # SPDX-License-Identifier: LGPL-2.1-or-later
 set -euo pipefail
 srcdir=${srcdir:-$(dirname "$0")}
@@ -27,6 +28,27 @@ done < <(awk '/^    [^ ]/ && last ~ /^[^ ].*(…|\047|;|,| )/ && last !~ /::$/ &
     "$top/docs/troubleshooting.rst")
 ((count >= 20)) || {
     echo "only $count messages found in docs/troubleshooting.rst"
+    bad=1
+}
+
+count=0
+while read -r name; do
+    count=$((count + 1))
+    program=${name%%:*} case=${name#*: }
+    if [[ $name == *.sh ]]; then
+        [[ -x $srcdir/e2e/$name ]]
+    elif [[ $name == *:* ]]; then
+        grep -Eq "\"(/[a-z/-]*)?$case\"" "$srcdir/$program.c"
+    else
+        [[ -e $srcdir/$name.c ]]
+    fi || {
+        echo "docs/security.rst: there is no test $name"
+        bad=1
+    }
+done < <(sed -n '/^What is promised/,/^What is not/p' "$top/docs/security.rst" |
+    grep -Eo '``((test|fuzz)[a-z/-]*(: [a-z-]+)?|[a-z-]+\.sh)``' | tr -d '`')
+((count >= 20)) || {
+    echo "only $count tests found in docs/security.rst"
     bad=1
 }
 exit $bad
