@@ -363,6 +363,44 @@ testAdoptNameTaken(Daemon *d, gconstpointer unused G_GNUC_UNUSED)
     g_assert_false(sameFile(d->a, d->b, "m"));
 }
 
+/* Somebody waits for a master whose file was removed, while we were there or not. */
+static void
+testPrioritizeGone(Daemon *d, gconstpointer unused G_GNUC_UNUSED)
+{
+    VirTorrentPool *a = daemonOpen(d, UUID_A, d->a);
+    VirTorrentPool *b = daemonOpen(d, UUID_B, d->b);
+    g_autofree char *magnet = publish(d, a, d->a, "m", 1);
+    g_autofree char *path = g_build_filename(d->b, "m", NULL);
+
+    g_assert_true(virTorrentPoolFetchMagnet(b, "m", magnet, NULL, 0, NULL));
+    waitState(b, "m", "seeding");
+    g_assert_true(virTorrentPoolPrioritize(b, "m", NULL));
+    g_assert_null(strstr(d->log->str, "m failed"));
+
+    g_assert_cmpint(g_unlink(path), ==, 0);
+    g_assert_true(virTorrentPoolPrioritize(b, "m", NULL));
+    waitState(b, "m", "seeding");
+    g_assert_true(sameFile(d->a, d->b, "m"));
+
+    daemonStop(d);
+    g_assert_cmpint(g_unlink(path), ==, 0);
+    daemonStart(d);
+    virTorrentManagerRestore(d->manager);
+    b = virTorrentManagerFindPool(d->manager, UUID_B, NULL);
+    waitState(b, "m", "failed");
+    g_assert_true(virTorrentPoolPrioritize(b, "m", NULL));
+    /* where from, nobody tells it here */
+    waitState(b, "m", "fetching");
+
+    /* what failed for another reason is not tried again and again */
+    virTorrentPoolRemove(b, "m", NULL);
+    virTorrentFakeFault("enospc", 1);
+    g_assert_true(virTorrentPoolFetchMagnet(b, "m", magnet, NULL, 0, NULL));
+    waitState(b, "m", "failed");
+    g_assert_true(virTorrentPoolPrioritize(b, "m", NULL));
+    waitState(b, "m", "failed");
+}
+
 static void
 testRelocateFails(Daemon *d, gconstpointer unused G_GNUC_UNUSED)
 {
@@ -649,6 +687,7 @@ main(int argc, char **argv)
     ADD("fetch-other-format", testFetchOtherFormat);
     ADD("fetch-no-space-then-again", testFetchNoSpace);
     ADD("adopt-name-taken", testAdoptNameTaken);
+    ADD("prioritize-gone", testPrioritizeGone);
     ADD("relocate-fails", testRelocateFails);
     ADD("restart", testRestart);
     ADD("changed-master", testChangedMaster);

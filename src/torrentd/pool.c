@@ -637,6 +637,21 @@ virTorrentPoolRemove(VirTorrentPool *pool, const char *name, GError **error)
     return virTorrentVolumeHandle(vol, VIR_TORRENT_VOLUME_EVENT_REMOVE, NULL, error);
 }
 
+/* Whether @vol was here once and its file went away behind our back. */
+static gboolean
+virTorrentVolumeIsGone(VirTorrentVolume *vol)
+{
+    g_autoptr(GBytes) stamp = NULL;
+    struct stat st;
+
+    if (vol->adopting || virTorrentVolumeStat(vol, &st) == 0 || errno != ENOENT)
+        return FALSE;
+    if (vol->state == VIR_TORRENT_VOLUME_SEEDING)
+        return TRUE;
+    stamp = virTorrentStoreLoad(vol->pool->store, VIR_TORRENT_STORE_STAT, vol->name, 4096, NULL);
+    return vol->state == VIR_TORRENT_VOLUME_FAILED && stamp != NULL;
+}
+
 gboolean
 virTorrentPoolPrioritize(VirTorrentPool *pool, const char *name, GError **error)
 {
@@ -644,6 +659,13 @@ virTorrentPoolPrioritize(VirTorrentPool *pool, const char *name, GError **error)
 
     if (!vol)
         return FALSE;
+    if (virTorrentVolumeIsGone(vol)) {
+        virTorrentVolumeFail(vol, _("its file is gone from the pool directory"));
+        /* The other link to it, if there is one: root's, as the master was. */
+        virTorrentStorePartialRemove(pool->store, name);
+        if (!virTorrentVolumeFetch(vol, FALSE, error))
+            return FALSE;
+    }
     if (vol->state == VIR_TORRENT_VOLUME_FETCHING)
         virTorrentEnginePrioritize(pool->engine, name);
     return TRUE;
