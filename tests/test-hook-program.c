@@ -42,6 +42,7 @@ typedef struct {
     const char *arrives;         /* file that is complete at the third poll */
     gboolean no_pool;
     char *fetched;               /* the last FetchMagnet's name and link */
+    const char *magnet;          /* of each volume, or NULL */
 
     int status;                  /* of the program that ran last */
     char *out;
@@ -63,6 +64,8 @@ serverVolume(Fixture *f)
     g_variant_builder_init(&b, G_VARIANT_TYPE("a{sv}"));
     g_variant_builder_add(&b, "{sv}", "state", g_variant_new_string(f->state));
     g_variant_builder_add(&b, "{sv}", "progress", g_variant_new_double(41.25));
+    if (f->magnet)
+        g_variant_builder_add(&b, "{sv}", "magnet", g_variant_new_string(f->magnet));
     if (g_str_equal(f->state, "failed"))
         g_variant_builder_add(&b, "{sv}", "error", g_variant_new_string("the disk is full"));
     return g_variant_new("(a{sv})", &b);
@@ -454,6 +457,24 @@ testUnknownMaster(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 }
 
 
+/* ... but the domain tells where it can be had. */
+static void
+testToldMaster(Fixture *f, gconstpointer data G_GNUC_UNUSED)
+{
+    g_autofree char *xml = NULL;
+
+    f->state = NULL;
+    xml = g_strdup_printf("<domain type='qemu'><metadata><t:guest xmlns:t='http://libvirt.org/schemas/storagepool/torrent/1.0'>"
+                          "<t:disk target='vda' master='coming.qcow2' magnet='magnet:?x'/></t:guest></metadata><devices>"
+                          "<disk type='file'><driver type='qcow2'/><source file='%s/waiting'/><target dev='vda'/></disk>"
+                          "</devices></domain>", f->pool);
+    hook(f, "prepare", "begin", xml);
+    g_assert_cmpstr(f->fetched, ==, "coming.qcow2 magnet:?x");
+    g_assert_cmpstr(f->prioritized, ==, "coming.qcow2");
+    assertFailed(f, "coming.qcow2", "41.2 %", NULL);
+}
+
+
 static void
 testPoolNotStarted(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 {
@@ -753,6 +774,82 @@ testMigrateVolume(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 }
 
 
+/* --- the source of a migration --- */
+
+static void
+migrateOut(Fixture *f, const char *body)
+{
+    g_auto(GStrv) parts = g_strsplit(body, "%1$s", -1);
+    g_autofree char *filled = g_strjoinv(f->pool, parts);
+    g_autofree char *xml = g_strdup_printf("<domain type='kvm'><name>web01</name>%s</domain>", filled);
+
+    hookRun(f, "migrate-out", "begin", xml);
+    assertPassed(f);
+}
+
+
+static void
+testMigrateOut(Fixture *f, gconstpointer data G_GNUC_UNUSED)
+{
+    f->state = "seeding";
+    f->magnet = "magnet:?xt=urn:btmh:1220&dn=x";
+    migrateOut(f, "<devices>" DISK("clone", "vda")
+               "<disk type='volume'><driver type='qcow2'/><source pool='masters' volume='clone'/><target dev='vdb'/></disk>"
+               "</devices>");
+    g_assert_nonnull(strstr(f->out, "<torrent-migration:disk target=\"vda\" master=\"master\" format=\"raw\""
+                            " magnet=\"magnet:?xt=urn:btmh:1220&amp;dn=x\" capacity=\"1048576\"/>"));
+    g_assert_nonnull(strstr(f->out, "<torrent-migration:disk target=\"vdb\" master=\"master\""));
+    g_assert_cmpuint(f->connections, ==, 1);
+}
+
+
+/* Without virttorrentd all but the magnet. */
+static void
+testMigrateOutAlone(Fixture *f, gconstpointer data G_GNUC_UNUSED)
+{
+    migrateOut(f, TOLD("<t:disk target='vda' master='old' magnet='old'/>") "<devices>" DISK("clone", "vda") "</devices>");
+    g_assert_nonnull(strstr(f->out, "<torrent-migration:disk target=\"vda\" master=\"master\" format=\"raw\""
+                            " capacity=\"1048576\"/>"));
+}
+
+
+static void
+testMigrateOutNothing(Fixture *f, gconstpointer data G_GNUC_UNUSED)
+{
+    static const char *const bodies[] = {
+        "",
+        /* no clone; not there; one that stands on something that is no master, or is not there */
+        "<devices>" DISK("master", "vda") "</devices>",
+        "<devices>" DISK("new", "vda") "</devices>",
+        "<devices>" DISK("snapshot", "vda") "</devices>",
+        "<devices>" DISK("waiting", "vda") "</devices>",
+        /* not in a pool; not the guest's to write */
+        "<devices>" DISK("../clone", "vda") "</devices>",
+        "<devices><disk type='file'><driver type='qcow2'/><source file='%1$s/clone'/><target dev='vda'/>"
+        "<readonly/></disk></devices>",
+        "<devices><disk type='file'><driver type='raw'/><source file='%1$s/clone'/><target dev='vda'/></disk></devices>",
+    };
+    VirImageOverlayOptions options = {
+        .capacity = 1024 * 1024, .backing_file = "clone", .backing_format = "qcow2",
+        .mode = 0600, .uid = -1, .gid = -1,
+    };
+    int dirfd = open(f->pool, O_RDONLY | O_DIRECTORY);
+    gsize i;
+
+    g_assert_true(virImageOverlayCreate(dirfd, "snapshot", &options, NULL));
+    close(dirfd);
+    options.backing_file = "pool/master";
+    options.backing_format = "raw";
+    g_assert_true(virImageOverlayCreate(f->scratch.dirfd, "clone", &options, NULL));
+
+    for (i = 0; i < G_N_ELEMENTS(bodies); i++) {
+        migrateOut(f, bodies[i]);
+        g_assert_cmpstr(f->out, ==, "");
+    }
+    g_assert_cmpuint(f->connections, ==, 0);
+}
+
+
 /* The migration went on as far as QEMU on this side. */
 static void
 migrateStarted(Fixture *f)
@@ -906,6 +1003,7 @@ main(int argc, char **argv)
     TEST("time-is-over", TRUE, testTimeIsOver);
     TEST("fetch-failed", TRUE, testFetchFailed);
     TEST("unknown-master", TRUE, testUnknownMaster);
+    TEST("told-master", TRUE, testToldMaster);
     TEST("pool-not-started", TRUE, testPoolNotStarted);
     TEST("optional-disk", TRUE, testOptional);
     TEST("nobody-listens", FALSE, testNobodyListens);
@@ -920,6 +1018,9 @@ main(int argc, char **argv)
     TEST("migrate/unknown-master", TRUE, testMigrateUnknown);
     TEST("migrate/all-or-nothing", FALSE, testMigrateUndone);
     TEST("migrate/volume-becomes-file", TRUE, testMigrateVolume);
+    TEST("migrate-out/tells-master", TRUE, testMigrateOut);
+    TEST("migrate-out/without-daemon", FALSE, testMigrateOutAlone);
+    TEST("migrate-out/nothing-to-tell", TRUE, testMigrateOutNothing);
     TEST("migrate/fails", FALSE, testMigrateFails);
     TEST("migrate/succeeds", FALSE, testMigrateSucceeds);
     TEST("migrate/without-copy", FALSE, testMigrateWithoutCopy);

@@ -116,6 +116,63 @@ testMigrationDisks(void)
 }
 
 
+/* What the hook of the source tells is read where the guest comes to, and gone
+ * behind it. */
+static void
+testDepartArrive(void)
+{
+    static const char xml[] =
+        "<domain type='kvm'><metadata><x:y xmlns:x='urn:x'/>"
+        "<torrent:guest xmlns:torrent='" VIR_HOOK_NAMESPACE "'>"
+        "  <torrent:disk target='vdb' master='mine'/></torrent:guest>"
+        "<m:migration xmlns:m='" VIR_HOOK_NAMESPACE_MIGRATION "'><m:disk target='vdc' master='stale'/></m:migration>"
+        "</metadata><devices>"
+        "<disk type='file'><source file='/p/a'/><target dev='vda'/></disk>"
+        "<disk type='volume'><source pool='p' volume='b'/><target dev='vdb'/></disk>"
+        "<disk type='file'><source file='/p/c'/><target dev='vdc'/></disk></devices></domain>";
+    g_autoptr(GPtrArray) disks = disksOf(xml);
+    g_autoptr(GPtrArray) told = NULL;
+    g_autoptr(GPtrArray) left = NULL;
+    g_autofree char *departing = NULL;
+    g_autofree char *arriving = NULL;
+    g_autofree char *again = NULL;
+    VirHookDisk *d = disks->pdata[0];
+
+    d->master = g_strdup("<m> & ä");
+    d->master_format = g_strdup("raw");
+    d->magnet = g_strdup("magnet:?xt=1&dn='2'");
+    d->capacity = 1048576;
+    d = disks->pdata[1];
+    g_free(d->master);
+    d->master = g_strdup("/q/theirs");
+    d->capacity = 2097152;
+    g_clear_pointer(&((VirHookDisk *)disks->pdata[2])->master, g_free);
+    departing = virHookDomainDepart(xml, strlen(xml), disks, NULL);
+    g_assert_nonnull(departing);
+
+    told = disksOf(departing);
+    d = told->pdata[0];
+    g_assert_cmpstr(d->master, ==, "<m> & ä");
+    g_assert_cmpstr(d->master_format, ==, "raw");
+    g_assert_cmpstr(d->magnet, ==, "magnet:?xt=1&dn='2'");
+    g_assert_cmpuint(d->capacity, ==, 1048576);
+    d = told->pdata[1];
+    g_assert_cmpstr(d->master, ==, "mine");
+    g_assert_cmpuint(d->capacity, ==, 2097152);
+    d = told->pdata[2];
+    g_assert_null(d->master);
+
+    g_assert_true(virHookDomainArrive(departing, strlen(departing), told, &arriving, NULL));
+    g_assert_null(strstr(arriving, VIR_HOOK_NAMESPACE_MIGRATION));
+    g_assert_nonnull(strstr(arriving, "urn:x"));
+    left = disksOf(arriving);
+    g_assert_null(((VirHookDisk *)left->pdata[0])->master);
+    g_assert_cmpstr(((VirHookDisk *)left->pdata[1])->master, ==, "mine");
+    g_assert_true(virHookDomainArrive(arriving, strlen(arriving), left, &again, NULL));
+    g_assert_null(again);
+}
+
+
 static void
 testNoDisks(void)
 {
@@ -493,6 +550,7 @@ main(int argc, char **argv)
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/hook/disks", testDisks);
     g_test_add_func("/hook/migration-disks", testMigrationDisks);
+    g_test_add_func("/hook/depart-arrive", testDepartArrive);
     g_test_add_func("/hook/no-disks", testNoDisks);
     g_test_add_func("/hook/hostile-xml", testHostileXml);
     TEST("chain-complete", testChainComplete);

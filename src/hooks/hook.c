@@ -10,8 +10,8 @@
  * Rules:
  *  - only an operation in the table can fail: a failing 'reconnect' would kill
  *    a running guest, and operations that are not known today must not either;
- *  - nothing on stdout but a changed domain XML, of 'migrate begin': libvirt
- *    takes all that is there for one;
+ *  - nothing on stdout but a changed domain XML, of 'migrate begin' and
+ *    'migrate-out begin': libvirt takes all that is there for one;
  *  - one sentence on stderr where it fails: libvirt shows it to its client;
  *  - libvirt is never called: it waits for us.
  */
@@ -26,6 +26,7 @@
 #include <unistd.h>
 
 #include "hook_check.h"
+#include "hook_depart.h"
 #include "hook_domain.h"
 #include "hook_made.h"
 #include "hook_migrate.h"
@@ -125,6 +126,23 @@ virHookMigrateBegin(const char *guest, const VirHookPlaces *places, GError **err
 
 
 static gboolean
+virHookMigrateOutBegin(const char *guest G_GNUC_UNUSED, const VirHookPlaces *places G_GNUC_UNUSED, GError **error)
+{
+    g_autofree char *xml = NULL;
+    g_autofree char *socket = virHookSocket();
+    g_autofree char *changed = NULL;
+    gsize len = 0;
+
+    if (!(xml = virHookReadDomain(&len, error)) ||
+        !virHookDepart(xml, len, socket, &changed, error))
+        return FALSE;
+    if (changed)
+        fputs(changed, stdout);
+    return TRUE;
+}
+
+
+static gboolean
 virHookStartedBegin(const char *guest, const VirHookPlaces *places, GError **error)
 {
     return virHookMadeStarted(places, guest, error);
@@ -167,6 +185,7 @@ static const struct {
     VirHookFunc func;
 } hookOperations[] = {
     { "migrate", "begin", virHookMigrateBegin },
+    { "migrate-out", "begin", virHookMigrateOutBegin },
     { "prepare", "begin", virHookPrepareBegin },
     { "started", "begin", virHookStartedBegin },
     { "stopped", "end", virHookStoppedEnd },

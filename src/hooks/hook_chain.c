@@ -36,6 +36,7 @@ virHookMissingFree(VirHookMissing *missing)
 
     g_free(missing->path);
     g_free(missing->above);
+    g_free(missing->magnet);
     g_free(missing);
 }
 
@@ -82,8 +83,7 @@ virHookPathIsMaster(const char *path)
 }
 
 
-/* The local file that @backing means when the image @above names it, or NULL. */
-static char *
+char *
 virHookBackingPath(const char *above, const char *backing)
 {
     g_autofree char *dir = NULL;
@@ -105,8 +105,7 @@ virHookBackingPath(const char *above, const char *backing)
 }
 
 
-/* Opened and probed: what it says; NULL where that cannot be had. */
-static VirImageInfo *
+VirImageInfo *
 virHookImageProbe(const char *path, struct stat *sb)
 {
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);

@@ -7,6 +7,9 @@
 #pragma once
 
 #include <glib.h>
+#include <sys/stat.h>
+
+#include "image.h"
 
 G_BEGIN_DECLS
 
@@ -17,6 +20,7 @@ G_BEGIN_DECLS
 typedef struct {
     char *path;
     char *above;                 /* the image that stands on it; NULL: it is the disk itself */
+    char *magnet;                /* where it can be fetched; NULL: not told */
 } VirHookMissing;
 
 void virHookMissingFree(VirHookMissing *missing);
@@ -27,6 +31,12 @@ gboolean virHookPathIsPooled(const char *path);
 
 /* Whether @path is a master: a regular file in a torrentpool, without write bits. */
 gboolean virHookPathIsMaster(const char *path);
+
+/* What the image @path says; NULL where that cannot be had. */
+VirImageInfo *virHookImageProbe(const char *path, struct stat *sb);
+
+/* The local file that @backing means when the image @above names it, for g_free(), or NULL. */
+char *virHookBackingPath(const char *above, const char *backing);
 
 /* Follows the chain down from @path, which the guest is given as @format.
  * TRUE with @missing set where a file of a torrentpool is missed, NULL where

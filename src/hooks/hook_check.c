@@ -8,7 +8,8 @@
  *  2. A file of a torrentpool that the disk is or stands on and that is not
  *     there is waited for; all of them are moved to the head of the queue
  *     before the first is waited for.
- *  3. Everything else is libvirt's business, and costs no connection.
+ *  3. virttorrentd knows where to get such a file, or the domain's metadata does.
+ *  4. Everything else is libvirt's business, and costs no connection.
  *
  * That virttorrentd finished a master is taken from the file system (the file
  * has its name), which the guest will see as well, and not from a state.
@@ -89,6 +90,17 @@ virHookCheckWritable(const VirHookDisk *disk, const char *path, GError **error)
 }
 
 
+/* Whether @path is what the domain says that @disk stands on. */
+static gboolean
+virHookDiskNames(const VirHookDisk *disk, const char *path)
+{
+    g_autofree char *name = g_path_get_basename(path);
+
+    return disk->master &&
+        g_str_equal(disk->master, g_path_is_absolute(disk->master) ? path : name);
+}
+
+
 /* Adds the file that is missed under @path, if one is, to @missing. */
 static gboolean
 virHookCheckChain(const VirHookDisk *disk, const char *path, GPtrArray *missing, GError **error)
@@ -100,8 +112,11 @@ virHookCheckChain(const VirHookDisk *disk, const char *path, GPtrArray *missing,
 
     if (found && !found->above && disk->optional)
         g_clear_pointer(&found, virHookMissingFree);
-    if (found)
+    if (found) {
+        if (virHookDiskNames(disk, found->path))
+            found->magnet = g_strdup(disk->magnet);
         g_ptr_array_add(missing, found);
+    }
     return TRUE;
 }
 
@@ -168,25 +183,34 @@ virHookUnknown(const VirHookMissing *missing, GError **error)
 }
 
 
+/* Has @m fetched before all others. */
+static gboolean
+virHookHurryOne(const VirHookMissing *m, VirHookClient *client, GError **error)
+{
+    g_autofree char *uuid = NULL;
+    g_autofree char *name = NULL;
+    g_autoptr(GError) local = NULL;
+
+    if (!virHookMissingPool(m, client, &uuid, &name, error))
+        return FALSE;
+    if ((!m->magnet || virHookClientFetch(client, uuid, name, m->magnet, &local)) &&
+        virHookClientPrioritize(client, uuid, name, &local))
+        return TRUE;
+    /* it may have come this very moment */
+    if (access(m->path, F_OK) == 0)
+        return TRUE;
+    return local ? virHookMissed(m, local->message, error) : virHookUnknown(m, error);
+}
+
+
 static gboolean
 virHookHurry(GPtrArray *missing, VirHookClient *client, GError **error)
 {
     guint i;
 
     for (i = 0; i < missing->len; i++) {
-        const VirHookMissing *m = g_ptr_array_index(missing, i);
-        g_autofree char *uuid = NULL;
-        g_autofree char *name = NULL;
-        g_autoptr(GError) local = NULL;
-
-        if (!virHookMissingPool(m, client, &uuid, &name, error))
+        if (!virHookHurryOne(g_ptr_array_index(missing, i), client, error))
             return FALSE;
-        if (virHookClientPrioritize(client, uuid, name, &local))
-            continue;
-        /* it may have come this very moment */
-        if (access(m->path, F_OK) == 0)
-            continue;
-        return local ? virHookMissed(m, local->message, error) : virHookUnknown(m, error);
     }
     return TRUE;
 }
@@ -264,21 +288,6 @@ virHookAwait(GPtrArray *missing,
     }
     return virHookHurry(missing, client, error) &&
         virHookWaitAll(missing, client, *deadline, error);
-}
-
-
-gboolean
-virHookFetch(const VirHookMissing *missing, const char *magnet, VirHookClient *client, GError **error)
-{
-    g_autofree char *uuid = NULL;
-    g_autofree char *name = NULL;
-    g_autoptr(GError) local = NULL;
-
-    if (!virHookMissingPool(missing, client, &uuid, &name, error))
-        return FALSE;
-    if (virHookClientFetch(client, uuid, name, magnet, &local))
-        return TRUE;
-    return virHookMissed(missing, local ? local->message : "?", error);
 }
 
 

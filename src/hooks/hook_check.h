@@ -35,17 +35,12 @@ gboolean virHookPrepare(GPtrArray *disks,
 char *virHookDiskPath(const VirHookDisk *disk, VirHookClient *client);
 
 /* Waits until all of @missing (VirHookMissing) are here, put first in the
- * queue.  @deadline: 0 at first, kept for further calls. */
+ * queue.  Those that virttorrentd does not know it is told to fetch, where
+ * their @magnet says how.  @deadline: 0 at first, kept for further calls. */
 gboolean virHookAwait(GPtrArray *missing,
                       VirHookClient *client,
                       const char *config,
                       gint64 *deadline,
-                      GError **error);
-
-/* Has virttorrentd fetch @missing from @magnet, if it does not know it already. */
-gboolean virHookFetch(const VirHookMissing *missing,
-                      const char *magnet,
-                      VirHookClient *client,
                       GError **error);
 
 G_END_DECLS

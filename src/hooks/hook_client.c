@@ -65,6 +65,7 @@ virHookVolumeFree(VirHookVolume *volume)
 
     g_free(volume->state);
     g_free(volume->error);
+    g_free(volume->magnet);
     g_free(volume);
 }
 
@@ -260,6 +261,7 @@ virHookClientGetVolume(VirHookClient *client, const char *uuid, const char *name
     g_variant_lookup(properties, "state", "s", &volume->state);
     g_variant_lookup(properties, "error", "s", &volume->error);
     g_variant_lookup(properties, "progress", "d", &volume->progress);
+    g_variant_lookup(properties, "magnet", "s", &volume->magnet);
     if (!volume->state) {
         g_set_error(error, VIR_HOOK_ERROR, VIR_HOOK_ERROR_DAEMON,
                     _("virttorrentd tells no state of the volume '%1$s'"), name);

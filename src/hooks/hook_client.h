@@ -40,6 +40,7 @@ typedef struct {
     char *state;
     char *error;                 /* the reason, in state failed */
     double progress;             /* percent */
+    char *magnet;                /* NULL: not known yet */
 } VirHookVolume;
 
 void virHookVolumeFree(VirHookVolume *volume);

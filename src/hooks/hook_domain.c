@@ -7,14 +7,18 @@
  * type is refused outright: libvirt never writes one, and without it there are
  * no entities.  libxml2's own limits (depth, name and text lengths) stay on.
  *
- * What a disk stands on, the XML of a migration tells only where the user said
- * it: libvirt drops backing stores that it found out by itself.  So it is taken
- * from a <backingStore> or from the domain's metadata,
+ * What a disk stands on, libvirt does not tell in the XML of a migration: it drops
+ * backing stores that it found out by itself.  So it is taken from a <backingStore>
+ * that the user wrote or from the domain's metadata,
  *
  *     <torrent:guest xmlns:torrent='http://libvirt.org/schemas/storagepool/torrent/1.0'>
  *       <torrent:disk target='vda' master='debian.qcow2' format='qcow2'
  *                     capacity='10737418240' magnet='magnet:?...'/>
  *     </torrent:guest>
+ *
+ * and, where these are silent, from a <migration> of the same form that the hook of
+ * the source added.  It never outlives the migration: what it tells of a disk may not be
+ * true of the next one.
  */
 
 #include <config.h>
@@ -147,14 +151,14 @@ virHookDiskParseBacking(VirHookDisk *disk, xmlNode *node)
 }
 
 
-/* The metadata's word on @disk is the last one. */
+/* @last_word: also on what was told already. */
 static void
-virHookDiskParseMetadata(VirHookDisk *disk, xmlNode *node)
+virHookDiskParseMetadata(VirHookDisk *disk, xmlNode *node, gboolean last_word)
 {
     g_autofree char *master = virHookXmlAttribute(node, "master", "");
     g_autofree char *capacity = virHookXmlAttribute(node, "capacity", "");
 
-    if (*master) {
+    if (*master && (last_word || !disk->master)) {
         g_free(disk->master);
         disk->master = g_steal_pointer(&master);
         g_free(disk->master_format);
@@ -162,42 +166,51 @@ virHookDiskParseMetadata(VirHookDisk *disk, xmlNode *node)
     }
     if (!disk->magnet)
         disk->magnet = virHookXmlAttribute(node, "magnet", NULL);
-    if (!g_ascii_string_to_unsigned(capacity, 10, 1, G_MAXINT64, &disk->capacity, NULL))
+    if (disk->capacity == 0 &&
+        !g_ascii_string_to_unsigned(capacity, 10, 1, G_MAXINT64, &disk->capacity, NULL))
         disk->capacity = 0;
 }
 
 
 static gboolean
-virHookXmlIsOurs(const xmlNode *node, const char *name)
+virHookXmlIsOurs(const xmlNode *node, const char *ns, const char *name)
 {
     return node->type == XML_ELEMENT_NODE && node->ns &&
-        xmlStrEqual(node->ns->href, BAD_CAST VIR_HOOK_NAMESPACE) &&
+        xmlStrEqual(node->ns->href, BAD_CAST ns) &&
         xmlStrEqual(node->name, BAD_CAST name);
 }
 
 
-static void
-virHookDomainMetadata(const xmlNode *root, GPtrArray *disks)
+/* The first such element in the <metadata>, or NULL. */
+static xmlNode *
+virHookXmlMetadata(const xmlNode *root, const char *ns, const char *name)
 {
     xmlNode *metadata = virHookXmlChild(root, "metadata");
-    xmlNode *guest = metadata ? metadata->children : NULL;
+    xmlNode *node = metadata ? metadata->children : NULL;
+
+    while (node && !virHookXmlIsOurs(node, ns, name))
+        node = node->next;
+    return node;
+}
+
+
+static void
+virHookDomainMetadata(const xmlNode *parent, const char *ns, GPtrArray *disks, gboolean last_word)
+{
     xmlNode *node;
     guint i;
 
-    while (guest && !virHookXmlIsOurs(guest, "guest"))
-        guest = guest->next;
-
-    for (node = guest ? guest->children : NULL; node; node = node->next) {
+    for (node = parent ? parent->children : NULL; node; node = node->next) {
         g_autofree char *target = NULL;
 
-        if (!virHookXmlIsOurs(node, "disk"))
+        if (!virHookXmlIsOurs(node, ns, "disk"))
             continue;
         target = virHookXmlAttribute(node, "target", "");
         for (i = 0; i < disks->len; i++) {
             VirHookDisk *disk = g_ptr_array_index(disks, i);
 
             if (g_str_equal(disk->target, target))
-                virHookDiskParseMetadata(disk, node);
+                virHookDiskParseMetadata(disk, node, last_word);
         }
     }
 }
@@ -221,8 +234,12 @@ virHookDomainCollect(const xmlNode *root)
             virHookDiskParseBacking(disk, node);
         g_ptr_array_add(disks, disk);
     }
-    if (copies)
-        virHookDomainMetadata(root, disks);
+    if (copies) {
+        virHookDomainMetadata(virHookXmlMetadata(root, VIR_HOOK_NAMESPACE, "guest"),
+                              VIR_HOOK_NAMESPACE, disks, TRUE);
+        virHookDomainMetadata(virHookXmlMetadata(root, VIR_HOOK_NAMESPACE_MIGRATION, "migration"),
+                              VIR_HOOK_NAMESPACE_MIGRATION, disks, FALSE);
+    }
     return disks;
 }
 
@@ -262,7 +279,7 @@ virHookDomainDisks(const char *xml, gsize len, GError **error)
 
 
 /* @disk's element, if it is this one, becomes a type='file'. */
-static void
+static gboolean
 virHookDiskShift(const VirHookDisk *disk, xmlNode *node)
 {
     xmlNode *source = virHookXmlChild(node, "source");
@@ -270,34 +287,53 @@ virHookDiskShift(const VirHookDisk *disk, xmlNode *node)
     g_autofree char *target = virHookXmlAttribute(virHookXmlChild(node, "target"), "dev", "?");
 
     if (!disk->shifted || !source || !g_str_equal(type, "volume") || !g_str_equal(target, disk->target))
-        return;
+        return FALSE;
 
     xmlSetProp(node, BAD_CAST "type", BAD_CAST "file");
     xmlUnsetProp(source, BAD_CAST "pool");
     xmlUnsetProp(source, BAD_CAST "volume");
     xmlUnsetProp(source, BAD_CAST "mode");
     xmlSetProp(source, BAD_CAST "file", BAD_CAST disk->path);
+    return TRUE;
 }
 
 
-char *
-virHookDomainShift(const char *xml, gsize len, GPtrArray *disks, GError **error)
+static gboolean
+virHookDomainShift(const xmlNode *root, GPtrArray *disks)
 {
-    g_autoptr(xmlDoc) doc = virHookDomainRead(xml, len, error);
-    xmlChar *text = NULL;
-    char *copy;
-    xmlNode *devices;
+    xmlNode *devices = virHookXmlChild(root, "devices");
+    gboolean any = FALSE;
     xmlNode *node;
     guint i;
 
-    if (!doc)
-        return NULL;
-
-    devices = virHookXmlChild(xmlDocGetRootElement(doc), "devices");
     for (node = virHookXmlChild(devices, "disk"); node; node = virHookXmlNext(node->next, "disk")) {
         for (i = 0; i < disks->len; i++)
-            virHookDiskShift(g_ptr_array_index(disks, i), node);
+            any |= virHookDiskShift(g_ptr_array_index(disks, i), node);
     }
+    return any;
+}
+
+
+static gboolean
+virHookDomainForget(const xmlNode *root)
+{
+    gboolean any = FALSE;
+    xmlNode *node;
+
+    while ((node = virHookXmlMetadata(root, VIR_HOOK_NAMESPACE_MIGRATION, "migration"))) {
+        xmlUnlinkNode(node);
+        xmlFreeNode(node);
+        any = TRUE;
+    }
+    return any;
+}
+
+
+static char *
+virHookDomainWrite(xmlDoc *doc, GError **error)
+{
+    xmlChar *text = NULL;
+    char *copy;
 
     xmlDocDumpMemory(doc, &text, NULL);
     if (!text)
@@ -305,4 +341,65 @@ virHookDomainShift(const char *xml, gsize len, GPtrArray *disks, GError **error)
     copy = g_strdup((const char *)text);
     xmlFree(text);
     return copy;
+}
+
+
+gboolean
+virHookDomainArrive(const char *xml, gsize len, GPtrArray *disks, char **changed, GError **error)
+{
+    g_autoptr(xmlDoc) doc = virHookDomainRead(xml, len, error);
+    gboolean any;
+
+    *changed = NULL;
+    if (!doc)
+        return FALSE;
+    any = virHookDomainForget(xmlDocGetRootElement(doc));
+    any |= virHookDomainShift(xmlDocGetRootElement(doc), disks);
+    return !any || (*changed = virHookDomainWrite(doc, error));
+}
+
+
+static void
+virHookDiskTell(const VirHookDisk *disk, xmlNode *parent)
+{
+    xmlNode *node = xmlNewChild(parent, parent->ns, BAD_CAST "disk", NULL);
+
+    xmlSetProp(node, BAD_CAST "target", BAD_CAST disk->target);
+    xmlSetProp(node, BAD_CAST "master", BAD_CAST disk->master);
+    xmlSetProp(node, BAD_CAST "format", BAD_CAST disk->master_format);
+    if (disk->magnet)
+        xmlSetProp(node, BAD_CAST "magnet", BAD_CAST disk->magnet);
+    if (disk->capacity) {
+        g_autofree char *capacity = g_strdup_printf("%" G_GUINT64_FORMAT, disk->capacity);
+
+        xmlSetProp(node, BAD_CAST "capacity", BAD_CAST capacity);
+    }
+}
+
+
+char *
+virHookDomainDepart(const char *xml, gsize len, GPtrArray *disks, GError **error)
+{
+    g_autoptr(xmlDoc) doc = virHookDomainRead(xml, len, error);
+    xmlNode *root;
+    xmlNode *metadata;
+    xmlNode *node;
+    guint i;
+
+    if (!doc)
+        return NULL;
+
+    root = xmlDocGetRootElement(doc);
+    virHookDomainForget(root);
+    if (!(metadata = virHookXmlChild(root, "metadata")))
+        metadata = xmlNewChild(root, NULL, BAD_CAST "metadata", NULL);
+    node = xmlNewChild(metadata, NULL, BAD_CAST "migration", NULL);
+    xmlSetNs(node, xmlNewNs(node, BAD_CAST VIR_HOOK_NAMESPACE_MIGRATION, BAD_CAST "torrent-migration"));
+    for (i = 0; i < disks->len; i++) {
+        const VirHookDisk *disk = g_ptr_array_index(disks, i);
+
+        if (disk->master)
+            virHookDiskTell(disk, node);
+    }
+    return virHookDomainWrite(doc, error);
 }

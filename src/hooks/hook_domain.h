@@ -40,8 +40,11 @@ typedef struct {
     guint64 capacity;            /* bytes */
 } VirHookDisk;
 
-/* In the domain's <metadata>, <torrent:guest> with a <torrent:disk> for each disk. */
+/* In the domain's <metadata>, <torrent:guest> with a <torrent:disk> for each disk,
+ * which a user wrote; and the same below <migration>, in a namespace of its own since
+ * libvirt keeps one element of each, from the hook of the host that a guest comes from. */
 #define VIR_HOOK_NAMESPACE "http://libvirt.org/schemas/storagepool/torrent/1.0"
+#define VIR_HOOK_NAMESPACE_MIGRATION "http://libvirt.org/schemas/storagepool/torrent/migration/1.0"
 
 void virHookDiskFree(VirHookDisk *disk);
 
@@ -49,8 +52,13 @@ void virHookDiskFree(VirHookDisk *disk);
  * nothing, follows no reference.  NULL with VIR_HOOK_ERROR_DOMAIN. */
 GPtrArray *virHookDomainDisks(const char *xml, gsize len, GError **error);
 
-/* The same domain with each of @disks that is @shifted as a type='file'; for
- * g_free().  NULL with VIR_HOOK_ERROR_DOMAIN. */
-char *virHookDomainShift(const char *xml, gsize len, GPtrArray *disks, GError **error);
+/* The same domain, as it has to be where it comes to: each of @disks that is
+ * @shifted as a type='file', and without <migration>.  @changed: for g_free(), NULL
+ * if nothing has to change.  FALSE with VIR_HOOK_ERROR_DOMAIN. */
+gboolean virHookDomainArrive(const char *xml, gsize len, GPtrArray *disks, char **changed, GError **error);
+
+/* The same domain with a <migration> that tells of each of @disks that has a @master;
+ * for g_free().  NULL with VIR_HOOK_ERROR_DOMAIN. */
+char *virHookDomainDepart(const char *xml, gsize len, GPtrArray *disks, GError **error);
 
 G_END_DECLS

@@ -111,9 +111,8 @@ virHookMigrateFetch(GPtrArray *wanted, VirHookClient *client, const char *config
             virHookMissingFree(m);
             continue;
         }
+        m->magnet = g_strdup(disk->magnet);
         g_ptr_array_add(missing, m);
-        if (disk->magnet && !virHookFetch(m, disk->magnet, client, error))
-            return FALSE;
     }
     return missing->len == 0 || virHookAwait(missing, client, config, &deadline, error);
 }
@@ -219,19 +218,6 @@ virHookMigrateMake(const char *guest, GPtrArray *wanted, const VirHookPlaces *pl
 }
 
 
-static gboolean
-virHookAnyShifted(GPtrArray *disks)
-{
-    guint i;
-
-    for (i = 0; i < disks->len; i++) {
-        if (((VirHookDisk *)g_ptr_array_index(disks, i))->shifted)
-            return TRUE;
-    }
-    return FALSE;
-}
-
-
 gboolean
 virHookMigrate(const char *guest,
                const char *xml,
@@ -251,9 +237,7 @@ virHookMigrate(const char *guest,
         return FALSE;
 
     wanted = virHookMigrating(disks, client);
-    if (virHookAnyShifted(disks) &&
-        !(*changed = virHookDomainShift(xml, len, disks, error)))
-        return FALSE;
-    return virHookMigrateFetch(wanted, client, config, error) &&
+    return virHookDomainArrive(xml, len, disks, changed, error) &&
+        virHookMigrateFetch(wanted, client, config, error) &&
         virHookMigrateMake(guest, wanted, places, error);
 }

@@ -26,6 +26,9 @@ fuzzSeeds(void)
         "<t:disk target='vda' master='m' format='raw' capacity='1048576' magnet='magnet:?'/></t:guest></metadata>"
         "<devices><disk type='volume'><source pool='p' volume='v'/><backingStore type='file'><format type='raw'/>"
         "<source file='/p/m'/></backingStore><target dev='vda'/></disk></devices></domain>",
+        "<domain type='kvm'><metadata><m:migration xmlns:m='http://libvirt.org/schemas/storagepool/torrent/migration/1.0'>"
+        "<m:disk target='vda' master='m' format='raw' capacity='1' magnet='magnet:?'/></m:migration></metadata>"
+        "<devices><disk type='file'><source file='/p/v'/><target dev='vda'/></disk></devices></domain>",
         "<!DOCTYPE d [<!ENTITY e 'x'>]><domain><devices>&e;</devices></domain>",
     };
     GPtrArray *seeds = g_ptr_array_new_with_free_func((GDestroyNotify)g_bytes_unref);
@@ -56,6 +59,8 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
     if (disks) {
         g_autofree char *changed = NULL;
+        g_autofree char *told = NULL;
+        g_autoptr(GPtrArray) again = NULL;
 
         for (i = 0; i < disks->len; i++) {
             VirHookDisk *disk = disks->pdata[i];
@@ -64,9 +69,14 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             if (disk->shifted)
                 disk->path = g_strdup("/p/v");
         }
-        changed = virHookDomainShift((const char *)data, size, disks, &error);
+        g_assert_true(virHookDomainArrive((const char *)data, size, disks, &changed, &error));
         g_assert_no_error(error);
-        g_assert_nonnull(changed);
+        told = virHookDomainDepart((const char *)data, size, disks, &error);
+        g_assert_no_error(error);
+        /* a domain again, with as many disks */
+        again = virHookDomainDisks(told, strlen(told), &error);
+        g_assert_no_error(error);
+        g_assert_cmpuint(again->len, ==, disks->len);
     }
     return 0;
 }
