@@ -51,4 +51,12 @@ done < <(sed -n '/^What is promised/,/^What is not/p' "$top/docs/security.rst" |
     echo "only $count tests found in docs/security.rst"
     bad=1
 }
+
+# The shell's completion knows every option (test-config does it for the manual).
+diff <("${builddir:-.}/../src/virttorrentd" --help | grep -Eo -- '--[a-z-]+' | sort -u | grep -v '^--help-') \
+    <(sed -n '/compgen/,/--version/p' "$top/src/torrentd/virttorrentd.bash-completion" |
+        grep -Eo -- '--[a-z-]+' | sort -u) || {
+    echo "virttorrentd --help (<) and its completion (>) differ"
+    bad=1
+}
 exit $bad
