@@ -10,6 +10,8 @@
  *   metainfo SOCKET NAME FILE       writes its .torrent
  *   fetch SOCKET NAME SOURCE GATE DONE
  *   send PORT FILE | receive HOST PORT FILE     a plain TCP copy
+ *   hash FILE                       SHA-256 of its blocks, on all cores
+ *   change FILE PERCENT             of its blocks, each one another than before
  *   whole SIZE PIECE FILE...        waits for one copy in the swarm
  *
  * fetch: SOURCE is a magnet, or the path of a .torrent.  Connects first, then
@@ -33,6 +35,7 @@
 #include <glib/gstdio.h>
 #include <netdb.h>
 #include <netinet/in.h>
+#include <openssl/evp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -45,6 +48,8 @@
 #define OBJECT "/org/libvirt/Torrentd1"
 #define INTERFACE "org.libvirt.Torrentd1"
 #define BUFFER (256 * 1024)
+#define MIB (1024 * 1024)
+#define BLOCK 16384              /* of BitTorrent v2 */
 
 static void G_GNUC_PRINTF(1, 2) G_GNUC_NORETURN
 fail(const char *fmt, ...)
@@ -327,6 +332,72 @@ cmdReceive(char **argv)
     return EXIT_SUCCESS;
 }
 
+/* --- blocks --- */
+
+typedef struct {
+    const char *path;
+    off_t next;                  /* atomic: MiB that nobody has taken */
+} Hashing;
+
+static gpointer
+hashWorker(gpointer opaque)
+{
+    Hashing *self = opaque;
+    g_autofree guint8 *data = g_malloc(MIB);
+    guint8 out[EVP_MAX_MD_SIZE];
+    int fd = openFile(self->path, O_RDONLY);
+
+    for (;;) {
+        ssize_t got = pread(fd, data, MIB, __atomic_fetch_add(&self->next, 1, __ATOMIC_RELAXED) * MIB);
+        ssize_t at;
+
+        if (got <= 0)
+            break;
+        for (at = 0; at < got; at += BLOCK)
+            EVP_Digest(data + at, MIN(BLOCK, got - at), out, NULL, EVP_sha256(), NULL);
+    }
+    close(fd);
+    return NULL;
+}
+
+static int
+cmdHash(char **argv)
+{
+    Hashing self = { argv[0], 0 };
+    guint n = g_get_num_processors();
+    g_autofree GThread **threads = g_new(GThread *, n);
+    guint i;
+
+    for (i = 0; i < n; i++)
+        threads[i] = g_thread_new("hash", hashWorker, &self);
+    for (i = 0; i < n; i++)
+        g_thread_join(threads[i]);
+    return EXIT_SUCCESS;
+}
+
+/* Evenly spread, each at a random place of its stretch: a new version of an image. */
+static int
+cmdChange(char **argv)
+{
+    double stretch = 100.0 / g_ascii_strtod(argv[1], NULL);
+    int fd = openFile(argv[0], O_RDWR);
+    off_t blocks = lseek(fd, 0, SEEK_END) / BLOCK;
+    guint8 data[BLOCK];
+    double at;
+    gsize i;
+
+    for (at = 0; at + stretch <= blocks; at += stretch) {
+        off_t block = at + g_random_double() * stretch;
+
+        for (i = 0; i < sizeof(data); i++)
+            data[i] = g_random_int();
+        if (pwrite(fd, data, sizeof(data), block * BLOCK) != sizeof(data))
+            fail("%s: %s", argv[0], g_strerror(errno));
+    }
+    close(fd);
+    return EXIT_SUCCESS;
+}
+
 /* --- one copy in the swarm --- */
 
 /* Takes the pieces that @path has all of out of @missing; those it has no more
@@ -389,6 +460,8 @@ main(int argc, char **argv)
         { "fetch", 5, 5, cmdFetch },
         { "send", 2, 2, cmdSend },
         { "receive", 3, 3, cmdReceive },
+        { "hash", 1, 1, cmdHash },
+        { "change", 2, 2, cmdChange },
         { "whole", 3, G_MAXINT, cmdWhole },
     };
     gsize i;

@@ -3,6 +3,7 @@
 #
 # Usage, apart from ./bench swarm [--quick]:
 #   tests/bench/swarm.sh [OPTION…]
+#     --part PART,…     swarm pair delta discovery (default: swarm)
 #     --only WAY,…      ours aria2 transmission deluge libtorrent http rsync udpcast
 #     --n N,…           hosts that fetch (default: 4,8)
 #     --rate MBIT       of each link, both ways (default: by N, see rate_for)
@@ -30,9 +31,10 @@ rate_for() {
 }
 
 arguments=("$@")
-only='' ns='' rate='' mib='' seconds=20 scenarios=equal rounds=1 bin='' keep=''
+parts='' only='' ns='' rate='' mib='' seconds=20 scenarios=equal rounds=1 bin='' keep=''
 while (($#)); do
     case $1 in
+    --part) parts=${2//,/ }; shift ;;
     --only) only=${2//,/ }; shift ;;
     --n) ns=${2//,/ }; shift ;;
     --rate) rate=$2; shift ;;
@@ -54,7 +56,8 @@ done
 
 . "$bench/swarm/lab.sh"
 . "$bench/swarm/ways.sh"
-: "${only:=ours}" "${ns:=4 8}"
+. "$bench/swarm/pair.sh"
+: "${parts:=swarm}" "${only:=ours}" "${ns:=4 8}"
 [[ $only == ours || -n ${TORRENTPOOL_IN_LAB:-} ]] || "$top/build-aux/install-deps" "$bench/swarm/deps" || exit 1
 lab_enter "${arguments[@]}"
 export VIRTTORRENTD_PATH=${VIRTTORRENTD_PATH:-$TORRENTPOOL_BUILD/src/virttorrentd}
@@ -238,6 +241,16 @@ head_line() {
 
 limit=6
 lab_open 12000
+for part in $parts; do
+    case $part in
+    swarm) ;;
+    pair) pair "${mib:-1024}" 3 ;;
+    delta) delta "${mib:-256}" ;;
+    discovery) discovery ;;
+    *) die "there is no part '$part'" ;;
+    esac
+done
+[[ $parts == *swarm* ]] || exit 0
 : >results
 head_line
 for n in $ns; do

@@ -60,10 +60,11 @@ ip_of() { echo "10.77.0.$((${1#h} + 1))"; }
 # link NAME MBIT: both ways; 0: not shaped.  The queue holds what 50 ms carry.
 declare -A rate_of=()
 link() {
-    local name=$1 mbit=$2 limit dev
+    local name=$1 mbit=$2 limit burst=16384
     rate_of[$name]=$mbit
-    ip link set "v$name" gso_max_size 16384 &&
-        host_exec "$name" ip link set eth0 gso_max_size 16384 ||
+    ((mbit)) || burst=65536
+    ip link set "v$name" gso_max_size $burst &&
+        host_exec "$name" ip link set eth0 gso_max_size $burst ||
         die "bursts on the link of $name cannot be bounded"
     tc qdisc del dev "v$name" root 2>/dev/null
     host_exec "$name" tc qdisc del dev eth0 root 2>/dev/null

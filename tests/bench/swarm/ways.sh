@@ -45,7 +45,8 @@ ours_pool() {
     # shellcheck disable=SC2086
     in_background "$run/$host.daemon.log" "$host" "$VIRTTORRENTD_PATH" ${daemon_options:-}
     wait_for 30 test -S "$(host_root "$host")$ours_socket" || die "virttorrentd on $host: $(tail -n 5 "$run/$host.daemon.log")"
-    host_exec "$host" "$tool" open $ours_socket "$pool" "${pool_options:-{}}" || die "no pool on $host"
+    [[ -n ${pool_options:-} ]] || pool_options='{}'
+    host_exec "$host" "$tool" open $ours_socket "$pool" "$pool_options" || die "no pool on $host"
 }
 ours_origin() {
     local i
