@@ -255,9 +255,11 @@ cmdFetch(char **argv)
 
 /* --- a plain TCP copy --- */
 
-static void
+/* Returns how many bytes. */
+static guint64
 copy(int from, int to)
 {
+    guint64 sum = 0;
     g_autofree char *buffer = g_malloc(BUFFER);
     ssize_t got;
 
@@ -273,7 +275,9 @@ copy(int from, int to)
                 fail("write: %s", g_strerror(errno));
             put += n;
         }
+        sum += got;
     }
+    return sum;
 }
 
 static int
@@ -305,12 +309,15 @@ cmdSend(char **argv)
     return EXIT_SUCCESS;
 }
 
+/* Prints the payload's bytes per second. */
 static int
 cmdReceive(char **argv)
 {
     struct addrinfo hints = { .ai_family = AF_INET, .ai_socktype = SOCK_STREAM };
     struct addrinfo *addr = NULL;
     int out = openFile(argv[2], O_WRONLY | O_CREAT | O_TRUNC);
+    gint64 begin;
+    guint64 sum;
     int fd = -1;
     int tries;
 
@@ -327,8 +334,10 @@ cmdReceive(char **argv)
     freeaddrinfo(addr);
     if (fd < 0)
         fail("%s port %s does not answer", argv[0], argv[1]);
-    copy(fd, out);
+    begin = g_get_monotonic_time();
+    sum = copy(fd, out);
     close(out);
+    printf("%.0f\n", sum * 1e6 / (g_get_monotonic_time() - begin));
     return EXIT_SUCCESS;
 }
 

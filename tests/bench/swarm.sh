@@ -2,19 +2,30 @@
 # N hosts that fetch at once, over links of equal rate, against the lower bound and other programs
 #
 # Usage, apart from ./bench swarm [--quick]:
-#   tests/bench/swarm.sh [OPTION…]
+#   tests/bench/swarm.sh OPTION…
 #     --part PART,…     swarm pair delta discovery (default: swarm)
-#     --only WAY,…      ours aria2 transmission deluge libtorrent http rsync udpcast
+#     --only WAY,…      ours udpcast aria2 libtorrent deluge transmission http rsync (default: ours)
 #     --n N,…           hosts that fetch (default: 4,8)
 #     --rate MBIT       of each link, both ways (default: by N, see rate_for)
 #     --size MIB        of the file (default: what a link carries in --seconds)
 #     --seconds S       (default: 20)
 #     --scenario NAME,… equal slow leave late (default: equal)
+#     --limit X         stop after X times the bound (default: 6)
 #     --rounds K        of all that (default: 1)
 #     --timeline [S]    what each host received, per S seconds (default: 1)
-#     --keep-logs DIR   logs, samples and times of all runs
+#     --keep-logs DIR   logs, samples (5 a second) and times of all runs
 #     --daemon OPTIONS  of virttorrentd, e.g. --verbose
 #     --pool OPTIONS    GVariant text, e.g. "{'lsd': <false>}"
+#
+# An origin and N hosts, all with links of the same rate; they are told at once
+# (scenario late: half of them later) to fetch a file of random bytes.  What counts is
+# when the last one has it, verified and under its name.  swarm/lab.sh says how the links are made,
+# swarm/ways.sh what runs, swarm/pair.sh how the other parts are measured.
+#
+#   /bound   that time by the least possible one (see bound)
+#   copies   bytes that left the origin, by the size of the file
+#   p50 p99  seconds of single hosts, from their own call
+#   CPU s    of all processes of the run: publishing, serving, fetching, and some of the bench
 #
 # SPDX-License-Identifier: LGPL-2.1-or-later
 set -u
@@ -31,7 +42,7 @@ rate_for() {
 }
 
 arguments=("$@")
-parts='' only='' ns='' rate='' mib='' seconds=20 scenarios=equal rounds=1 bin='' keep=''
+parts='' only='' ns='' rate='' mib='' seconds=20 scenarios=equal rounds=1 bin='' keep='' limit=6
 while (($#)); do
     case $1 in
     --part) parts=${2//,/ }; shift ;;
@@ -40,6 +51,7 @@ while (($#)); do
     --rate) rate=$2; shift ;;
     --size) mib=$2; shift ;;
     --seconds) seconds=$2; shift ;;
+    --limit) limit=$2; shift ;;
     --scenario) scenarios=${2//,/ }; shift ;;
     --rounds) rounds=$2; shift ;;
     --timeline)
@@ -57,8 +69,9 @@ done
 . "$bench/swarm/lab.sh"
 . "$bench/swarm/ways.sh"
 . "$bench/swarm/pair.sh"
-: "${parts:=swarm}" "${only:=ours}" "${ns:=4 8}"
-[[ $only == ours || -n ${TORRENTPOOL_IN_LAB:-} ]] || "$top/build-aux/install-deps" "$bench/swarm/deps" || exit 1
+others='udpcast aria2 libtorrent deluge transmission http rsync'
+[[ -n ${TORRENTPOOL_IN_LAB:-} || $only == ours || -n $ns$parts && -z $only ]] ||
+    "$top/build-aux/install-deps" "$bench/swarm/deps" || exit 1
 lab_enter "${arguments[@]}"
 export VIRTTORRENTD_PATH=${VIRTTORRENTD_PATH:-$TORRENTPOOL_BUILD/src/virttorrentd}
 built=$(make -s -C "$TORRENTPOOL_BUILD/tests" bench-swarm 2>&1) || die "bench-swarm does not build: $built"
@@ -161,7 +174,7 @@ once() {
     mkdir "$run"
     chmod 0755 "$run"
     for i in 0 1; do
-        : >"gates/$i"
+        rm -f "gates/$i" # what still runs may hold the old one
         exec {opened}>"gates/$i"
         flock -x $opened
         gates[i]=$opened
@@ -219,9 +232,9 @@ result() {
         }' >"$run/result"
     cat "$run/result" >>"$LAB/results"
     awk -F '\t' '
-        { printf "%-6s %3d %-12s", $1, $2, $3 }
-        $4 == "-" { printf " %s (the bound is %.1f s; %.2f copies)\n", $11, $10, $6; next }
-        { printf " %7.2f s %6.2f %7.2f %7.2f %7.2f %7.1f\n", $4, $5, $6, $7, $8, $9 }' "$run/result"
+        { printf "%-12s", $3 == "ours" ? "torrentpool" : $3 }
+        $4 == "-" { printf " %s; %.2f copies\n", $11, $6; next }
+        { printf " %7.2f s %7.2f %7.2f %7.2f %7.2f %7.1f\n", $4, $5, $6, $7, $8, $9 }' "$run/result"
     if [[ -n $bin ]]; then
         echo "  Mbit/s received, per $bin s from the call; the last column is when it was done"
         timeline "$run/samples" "$begin" "$bin" | while read -r name line; do
@@ -235,69 +248,93 @@ result() {
     fi
 }
 
-head_line() {
-    printf '%-6s %3s %-12s %9s %6s %7s %7s %7s %7s\n' scene N '' last /bound copies p50 p99 CPU
+# A plain TCP copy around the ring of hosts, all at once: what the links carry, and
+# that this machine carries all of them.
+check_links() {
+    local n=$1 mbit=$2 i
+    head -c $((mbit * 312500)) /dev/zero >ring
+    for ((i = 0; i <= n; i++)); do
+        host_exec h$i "$tool" send 7000 "$LAB/ring" &
+    done
+    for ((i = 0; i <= n; i++)); do
+        host_exec h$i "$tool" receive "$(ip_of h$(((i + 1) % (n + 1))))" 7000 /dev/null &
+    done >ring.rates
+    wait
+    [[ $(wc -l <ring.rates) == $((n + 1)) ]] || die 'the links do not carry plain TCP'
+    awk -v mbit="$mbit" -v n="$n" '
+        { part = $1 * 8 / 1e6 / mbit; if (!least || part < least) least = part; sum += part }
+        END { printf "links: %d at once, plain TCP carries %.1f %% of %d Mbit/s on average, %.1f %% on the slowest\n",
+                  n + 1, sum / NR * 100, mbit, least * 100 }' ring.rates
+    rm ring
 }
 
-limit=6
-lab_open 12000
-for part in $parts; do
-    case $part in
-    swarm) ;;
-    pair) pair "${mib:-1024}" 3 ;;
-    delta) delta "${mib:-256}" ;;
-    discovery) discovery ;;
-    *) die "there is no part '$part'" ;;
-    esac
-done
-[[ $parts == *swarm* ]] || exit 0
-: >results
-head_line
-for n in $ns; do
+# swarm N WAYS SCENARIOS ROUNDS MOST: other ways than ours run in the first MOST rounds
+swarm() {
+    local n=$1 ways=$2 scenario round way mbit
     hosts_up "$n"
     mbit=${rate:-$(rate_for "$n")}
     size=$(((${mib:-$((mbit * seconds * 1000000 / 8 / 1048576))}) * 1048576))
     image=$LAB/image
     head -c $size /dev/urandom >"$image"
-    for scenario in $scenarios; do
+    for scenario in $3; do
         scene "$scenario" "$n" "$mbit"
-        echo "N = $n, $scenario: $mbit Mbit/s, $((size / 1048576)) MiB, bound $least s"
-        for ((round = 0; round < rounds; round++)); do
-            for way in $only; do
-                once "$way" "$scenario" "$n"
+        printf '\nN = %d, %s: %d Mbit/s, %d MiB, the bound is %.2f s\n' \
+            "$n" "$(scenario_label "$scenario")" "$mbit" $((size >> 20)) "$least"
+        [[ $scenario != equal ]] || check_links "$n" "$mbit"
+        printf '%-12s %9s %7s %7s %7s %7s %7s\n' '' last /bound copies p50 p99 'CPU s'
+        for ((round = 0; round < $4; round++)); do
+            for way in $ways; do
+                [[ $way != ours ]] && ((round >= $5)) || once "$way" "$scenario" "$n"
             done
         done
     done
-done
+}
 
-# Figures: of the equal scenario, the median round of each way
-awk -F '\t' '
-    function median(list,  v, n, i, j, t) {
-        n = split(list, v, " ")
-        for (i = 2; i <= n; i++)
-            for (j = i; j > 1 && v[j - 1] + 0 > v[j] + 0; j--) { t = v[j]; v[j] = v[j - 1]; v[j - 1] = t }
-        return v[int((n + 1) / 2)]
-    }
-    $1 != "equal" { next }
-    !($2 in seen) { seen[$2] = 1; ns[++n] = $2 }
-    # what did not get done has no time
-    $4 == "-" { failed[$2, $3] = 1; next }
-    { last[$2, $3] = last[$2, $3] " " $4; ratio[$2] = $3 == "ours" ? ratio[$2] " " $5 : ratio[$2] }
-    $3 == "ours" { copies[$2] = copies[$2] " " $6; spread[$2] = spread[$2] " " $8 / $7 }
-    END {
-        for (i = 1; i <= n; i++) {
-            k = ns[i]
-            if (!((k, "ours") in last) || (k, "ours") in failed) continue
-            printf "figure swarm.n%d.last_over_bound %.2f\n", k, median(ratio[k])
-            printf "figure swarm.n%d.origin_copies %.2f\n", k, median(copies[k])
-            printf "figure swarm.n%d.p99_over_p50 %.3f\n", k, median(spread[k])
-            best = 0
-            for (key in last) {
-                split(key, part, SUBSEP)
-                if (part[1] != k || part[2] == "ours") continue
-                t = median(last[key])
-                if (!best || t < best) best = t
-            }
-            if (best) printf "figure swarm.n%d.best_peer_over_ours %.2f\n", k, best / median(last[k, "ours"])
-        }
-    }' results >>"$BENCH_FIGURES"
+scenario_label() {
+    case $1 in
+    equal) echo 'all alike' ;;
+    slow) echo 'one host at half the rate' ;;
+    leave) echo 'the origin leaves after one copy' ;;
+    late) echo 'half of the hosts come late' ;;
+    esac
+}
+
+lab_open 16000
+: >results
+if [[ -n $parts$only$ns ]]; then
+    for part in ${parts:-swarm}; do
+        case $part in
+        swarm)
+            for n in ${ns:-4 8}; do
+                swarm "$n" "${only:-ours}" "$scenarios" "$rounds" "$rounds"
+            done ;;
+        pair) pair "${mib:-1024}" 3 ;;
+        delta) delta "${mib:-256}" ;;
+        discovery) discovery 30 ;;
+        *) die "there is no part '$part'" ;;
+        esac
+    done
+elif ((BENCH_QUICK)); then
+    # within 6 minutes; the others take several times the bound
+    seconds=10 limit=2.5
+    swarm 4 'ours udpcast aria2 libtorrent deluge http' equal 2 1
+    swarm 8 'ours udpcast aria2 libtorrent' equal 2 1
+    pair 512 3
+    delta 64
+    discovery 15
+else
+    limit=4
+    swarm 1 'ours udpcast aria2 http rsync' equal 3 1
+    for n in 4 8 16; do
+        swarm $n "ours $others" equal 3 1
+    done
+    swarm 8 'ours aria2 libtorrent' 'slow leave late' 1 1
+    swarm 32 'ours udpcast aria2 libtorrent' equal 3 1
+    pair 1024 5
+    delta 256
+    discovery 30
+fi
+
+awk -F '\t' -f "$bench/swarm/figures.awk" results >>"$BENCH_FIGURES"
+awk -F '\t' -v chart="$BENCH_OUT/swarm.svg" -f "$bench/swarm/lines.awk" results
+! awk -F '\t' '$3 == "ours" && $4 == "-"' results | grep . || die 'torrentpool did not bring the file to all hosts'

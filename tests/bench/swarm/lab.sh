@@ -57,10 +57,12 @@ hosts_up() {
 }
 ip_of() { echo "10.77.0.$((${1#h} + 1))"; }
 
-# link NAME MBIT: both ways; 0: not shaped.  The queue holds what 50 ms carry.
+# link NAME MBIT: both ways; 0: not shaped.  The queue holds what 50 ms carry.  The
+# bucket holds 10 ms: on a busy machine timers come that late, and what a
+# full bucket loses makes the link slower than it is said to be.
 declare -A rate_of=()
 link() {
-    local name=$1 mbit=$2 limit burst=16384
+    local name=$1 mbit=$2 limit bucket burst=16384
     rate_of[$name]=$mbit
     ((mbit)) || burst=65536
     ip link set "v$name" gso_max_size $burst &&
@@ -71,8 +73,10 @@ link() {
     ((mbit)) || return 0
     limit=$((mbit * 6250))
     ((limit >= 131072)) || limit=131072
-    tc qdisc add dev "v$name" root tbf rate "${mbit}mbit" burst 32kb limit $limit &&
-        host_exec "$name" tc qdisc add dev eth0 root tbf rate "${mbit}mbit" burst 32kb limit $limit ||
+    bucket=$((mbit * 1250))
+    ((bucket >= 32768)) || bucket=32768
+    tc qdisc add dev "v$name" root tbf rate "${mbit}mbit" burst $bucket limit $limit &&
+        host_exec "$name" tc qdisc add dev eth0 root tbf rate "${mbit}mbit" burst $bucket limit $limit ||
         die "the link of $name cannot be given $mbit Mbit/s"
 }
 

@@ -57,7 +57,7 @@ pair_copy() {
     cpu=$(cpu_seconds)
     begin=$EPOCHREALTIME
     host_exec h0 "$tool" send 7000 "$image" &
-    host_exec h1 "$tool" receive "$(ip_of h0)" 7000 "$run/copy" || die 'no plain copy'
+    host_exec h1 "$tool" receive "$(ip_of h0)" 7000 "$run/copy" >/dev/null || die 'no plain copy'
     wall=$(seconds_since "$begin")
     wait $!
     awk "BEGIN { print $wall, $(cpu_seconds) - $cpu }"
