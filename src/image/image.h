@@ -104,4 +104,8 @@ gboolean virImageVhdRenew(int fd, GError **error);
  * locks, byte 101: shared write permission taken).  @fd is open for reading. */
 gboolean virImageIsInUse(int fd);
 
+/* What happens next on the same file system comes after the content of the file,
+ * whenever the power fails; see image_sync.c. */
+int virImageSyncContent(int fd, gboolean *sync_name);
+
 G_END_DECLS

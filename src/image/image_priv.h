@@ -135,6 +135,3 @@ virImagePutBE64(guint8 *p, guint64 value)
     virImagePutBE32(p, value >> 32);
     virImagePutBE32(p + 4, value & 0xffffffff);
 }
-
-/* See image_sync.c. */
-int virImageSyncContent(int fd, gboolean *sync_name);

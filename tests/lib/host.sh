@@ -74,6 +74,8 @@ lab_leave() {
         umount -R -l "$LAB/$name/root" 2>/dev/null
         umount -l "$LAB/$name/layer" 2>/dev/null
     done
+    # what the script mounted itself
+    findmnt -rno TARGET | grep -F "$LAB/" | tac | xargs -r umount -l 2>/dev/null
     rm -rf --one-file-system "$LAB"
     exit "$status"
 }
