@@ -15,9 +15,9 @@
  *
  * The rooms: storage_torrentpool_def.c (XML), _conn.c and _client.c
  * (virttorrentd), _state.c (what is remembered of a running pool), _cache.c (and
- * of its files), _file.c (files), _vol.c (definitions of volumes), _refresh.c (what is there), _build.c
- * (new volumes), _backing.c (what overlays are made on), _master.c (how volumes
- * become masters).
+ * of its files), _file.c (files), _elsewhere.c (clones in other pools), _vol.c (definitions of
+ * volumes), _refresh.c (what is there), _build.c (new volumes), _backing.c (what
+ * overlays are made on), _chain.c (what images from elsewhere stand on), _master.c (how volumes become masters).
  *
  * Locks: all of this is called with the pool locked, but for buildVol,
  * buildVolFrom, uploadVol, downloadVol and wipeVol.
@@ -33,6 +33,7 @@
 #include "storage_torrentpool_cache.h"
 #include "storage_torrentpool_client.h"
 #include "storage_torrentpool_def.h"
+#include "storage_torrentpool_elsewhere.h"
 #include "storage_torrentpool_file.h"
 #include "storage_torrentpool_refresh.h"
 #include "storage_torrentpool_state.h"
@@ -309,8 +310,17 @@ virStorageBackendTorrentpoolRefreshVol(virStoragePoolObj *pool,
         return 0;
 
     /* what a volume is created from may be of another pool */
-    if (STRNEQ(path, vol->target.path))
+    if (STRNEQ(path, vol->target.path)) {
+        if (!virFileExists(vol->target.path) &&
+            virStorageTorrentPoolFileInPool(vol->target.path)) {
+            virReportError(VIR_ERR_OPERATION_INVALID,
+                           _("'%1$s' is still being fetched, wait until it is complete"),
+                           vol->target.path);
+            return -1;
+        }
+
         return virStorageBackendVolRefreshLocal(pool, vol);
+    }
 
     if (lstat(path, &sb) < 0) {
         if ((known = virStorageBackendTorrentpoolAskVol(def, vol->name, &answered))) {
@@ -346,23 +356,80 @@ virStorageBackendTorrentpoolRefreshVol(virStoragePoolObj *pool,
 }
 
 
-/* Masters may have clones in this pool and in others on this host. */
+/* Adds the directories to those in @dirs, each once. */
+static void
+virStorageBackendTorrentpoolAddDirs(GPtrArray *dirs,
+                                    char **more)
+{
+    size_t i;
+
+    for (i = 0; more && more[i]; i++) {
+        if (*more[i] &&
+            !g_ptr_array_find_with_equal_func(dirs, more[i], g_str_equal, NULL))
+            g_ptr_array_add(dirs, g_strdup(more[i]));
+    }
+}
+
+
+/* Where clones of masters of the pool may be: in it, in other pools where some
+ * were made, whatever became of these, and in those that are active. NULL with
+ * an error reported where that is not known. */
+static GPtrArray *
+virStorageBackendTorrentpoolCloneDirs(virStoragePoolDef *def)
+{
+    g_autoptr(GPtrArray) dirs = g_ptr_array_new_with_free_func(g_free);
+    g_auto(GStrv) elsewhere = NULL;
+    g_auto(GStrv) targets = NULL;
+    char *own[] = { def->target.path, NULL };
+
+    if (!(elsewhere = virStorageTorrentPoolElsewhereGet(def->target.path)))
+        return NULL;
+
+    virStorageTorrentClientListTargets(&targets, NULL);
+
+    virStorageBackendTorrentpoolAddDirs(dirs, own);
+    virStorageBackendTorrentpoolAddDirs(dirs, elsewhere);
+    virStorageBackendTorrentpoolAddDirs(dirs, targets);
+
+    return g_steal_pointer(&dirs);
+}
+
+
+/* A directory that is gone went with its clones. One that is there, and no
+ * torrent pool, is where a file system should be mounted. */
+static int
+virStorageBackendTorrentpoolCheckMounted(const char *dir,
+                                         virStorageVolDef *vol)
+{
+    g_autofree char *private = virFileBuildPath(dir, VIR_STORAGE_TORRENT_POOL_PRIVATE, NULL);
+
+    if (!virFileExists(dir) || virFileIsDir(private))
+        return 0;
+
+    virReportError(VIR_ERR_OPERATION_INVALID,
+                   _("volume '%1$s' may have clones in '%2$s', where no pool is to be seen now: mount its file system, or remove the directory"),
+                   vol->name, dir);
+    return -1;
+}
+
+
 static int
 virStorageBackendTorrentpoolCheckClones(virStoragePoolDef *def,
                                         virStorageVolDef *vol)
 {
-    g_auto(GStrv) targets = NULL;
+    g_autoptr(GPtrArray) dirs = virStorageBackendTorrentpoolCloneDirs(def);
     size_t i;
 
-    virStorageTorrentClientListTargets(&targets, NULL);
+    if (!dirs)
+        return -1;
 
-    for (i = 0; i == 0 || (targets && targets[i - 1]); i++) {
-        const char *dir = i == 0 ? def->target.path : targets[i - 1];
+    for (i = 0; i < dirs->len; i++) {
+        const char *dir = g_ptr_array_index(dirs, i);
         g_auto(GStrv) clones = NULL;
         g_autofree char *list = NULL;
 
-        if (i > 0 && STREQ(dir, def->target.path))
-            continue;
+        if (virStorageBackendTorrentpoolCheckMounted(dir, vol) < 0)
+            return -1;
 
         clones = virStorageTorrentPoolFileFindClones(dir, vol->target.path, CLONES_MAX);
         if (!clones[0])

@@ -19,8 +19,10 @@
 
 #include "image.h"
 #include "storage_torrentpool_backing.h"
+#include "storage_torrentpool_chain.h"
 #include "storage_torrentpool_client.h"
 #include "storage_torrentpool_def.h"
+#include "storage_torrentpool_elsewhere.h"
 #include "storage_torrentpool_file.h"
 #include "storage_torrentpool_master.h"
 #include "storage_torrentpool_state.h"
@@ -145,6 +147,25 @@ virStorageTorrentPoolBackingCheckCapacity(virStorageVolDef *vol,
 }
 
 
+/* No clone is on disk before its master is, if that is there already. */
+static int
+virStorageTorrentPoolBackingSync(virStoragePoolDef *def,
+                                 const virStorageTorrentPoolBacking *backing)
+{
+    g_autofree char *path = virFileBuildPath(def->target.path, backing->path, NULL);
+    const char *file = backing->path[0] == '/' ? backing->path : path;
+    VIR_AUTOCLOSE fd = -1;
+
+    if (!virFileExists(file))
+        return 0;
+
+    if ((fd = virStorageTorrentPoolFileOpen(file, true)) < 0)
+        return -1;
+
+    return virStorageTorrentPoolFileSync(fd, file);
+}
+
+
 int
 virStorageTorrentPoolBackingOverlay(virStoragePoolDef *def,
                                     virStorageVolDef *vol,
@@ -165,7 +186,12 @@ virStorageTorrentPoolBackingOverlay(virStoragePoolDef *def,
 
     if (virStorageTorrentPoolMasterCheckFormat(def, backing->path, backing->format) < 0 ||
         virStorageTorrentPoolBackingCheckCapacity(vol, backing) < 0 ||
-        virStorageTorrentPoolOverlayClusters(def, vol, &options) < 0)
+        virStorageTorrentPoolOverlayClusters(def, vol, &options) < 0 ||
+        virStorageTorrentPoolBackingSync(def, backing) < 0)
+        return -1;
+
+    if (backing->path[0] == '/' &&
+        virStorageTorrentPoolElsewhereNote(backing->path, def->target.path) < 0)
         return -1;
 
     virStorageTorrentPoolOverlayOptions(vol, backing, &options);
@@ -292,12 +318,18 @@ virStorageTorrentPoolBackingOutside(virStorageVolDef *vol,
 {
     const char *told = virStorageFileFormatTypeToString(vol->target.backingStore->format);
     g_autoptr(VirImageInfo) info = NULL;
-    VIR_AUTOCLOSE fd = -1;
+    bool pooled = virStorageTorrentPoolFileInPool(path);
 
     if (virStorageTorrentPoolBackingHold(backing, path) < 0 ||
-        (fd = virStorageTorrentPoolFileOpen(path, true)) < 0 ||
-        !(info = virStorageTorrentPoolFileProbe(fd, path)))
+        !(info = virStorageTorrentPoolChainCheck(path)))
         return -1;
+
+    if (pooled && !virStorageTorrentPoolFileIsMaster(path)) {
+        virReportError(VIR_ERR_OPERATION_INVALID,
+                       _("backing store '%1$s' is no master of its pool and may change, clone it there first"),
+                       path);
+        return -1;
+    }
 
     if (!virImageIsStandalone(info) && STRNEQ(info->format, "qcow2")) {
         virReportError(VIR_ERR_OPERATION_UNSUPPORTED,
@@ -309,9 +341,7 @@ virStorageTorrentPoolBackingOutside(virStorageVolDef *vol,
         told = "raw";
 
     if (STRNEQ_NULLABLE(info->format, told) &&
-        !(virStorageTorrentPoolFileInPool(path) &&
-          virStorageTorrentPoolFileIsMaster(path) &&
-          virImageIsStandalone(info))) {
+        !(pooled && virImageIsStandalone(info))) {
         virReportError(VIR_ERR_XML_ERROR,
                        _("backing store '%1$s' looks like '%2$s' and not like '%3$s', give its format"),
                        path, info->format, told);

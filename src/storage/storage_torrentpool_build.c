@@ -34,6 +34,7 @@
 
 #include "storage_torrentpool_backing.h"
 #include "storage_torrentpool_build.h"
+#include "storage_torrentpool_chain.h"
 #include "storage_torrentpool_client.h"
 #include "storage_torrentpool_def.h"
 #include "storage_torrentpool_file.h"
@@ -295,7 +296,12 @@ virStorageTorrentPoolInputInit(virStorageTorrentPoolInput *input,
     input->local = STREQ(input->dir, def->target.path);
 
     if (stat(path, &sb) < 0) {
-        input->fetching = input->local && errno == ENOENT;
+        if (errno != ENOENT || !input->local) {
+            virReportSystemError(errno, _("cannot stat '%1$s'"), path);
+            return -1;
+        }
+
+        input->fetching = true;
         return 0;
     }
 
@@ -343,6 +349,25 @@ virStorageTorrentPoolInputIsVhdClone(const virStorageTorrentPoolInput *input)
 {
     return input->info && STREQ(input->info->format, "vpc") &&
            !virImageIsStandalone(input->info);
+}
+
+
+/* Whether qemu-img may be given the input. It would take long to fail where that
+ * is made on itself. */
+static int
+virStorageTorrentPoolInputCheckConvert(const virStorageTorrentPoolInput *input)
+{
+    const char *path = input->vol->target.path;
+    g_autoptr(VirImageInfo) info = NULL;
+
+    if (input->fd < 0)
+        return 0;
+
+    if (virStorageTorrentPoolFileCheckUnused(input->fd, path) < 0 ||
+        !(info = virStorageTorrentPoolChainCheck(path)))
+        return -1;
+
+    return 0;
 }
 
 
@@ -429,6 +454,9 @@ virStorageTorrentPoolBuildCopy(virStoragePoolObj *pool,
                        input->vol->target.path);
         rc = -1;
     } else {
+        if (virStorageTorrentPoolInputCheckConvert(input) < 0)
+            return -1;
+
         draft.vol.target.backingStore = NULL;
         rc = virStorageBackendVolBuildFromLocal(pool, &draft.vol, input->vol,
                                                 flags & ~VIR_STORAGE_VOL_CREATE_REFLINK);

@@ -10,6 +10,7 @@
  *                                   wants a torrent pool here
  *     TARGET/.torrentpool/build     root's, 0700; volumes while they are built
  *     TARGET/.torrentpool/volumes   root's, 0600; see storage_torrentpool_cache.c
+ *     TARGET/.torrentpool/elsewhere root's, 0600; see storage_torrentpool_elsewhere.c
  *     TARGET/.torrentpool/...       virttorrentd's own
  *
  * virttorrentd's unprivileged half owns directories below .torrentpool, and a
@@ -367,7 +368,8 @@ virStorageTorrentPoolFileBackingPath(const char *path,
 }
 
 
-static int
+/* Returns -1 with an error reported if somebody may write to the file now. */
+int
 virStorageTorrentPoolFileCheckUnused(int fd,
                                      const char *path)
 {
@@ -450,6 +452,23 @@ virStorageTorrentPoolFileFreeze(int fd,
 }
 
 
+/* What is made on the file from now on is not there after a power failure unless
+ * its content is. It was copied here a moment ago, perhaps. */
+int
+virStorageTorrentPoolFileSync(int fd,
+                              const char *path)
+{
+    gboolean sync_name;
+
+    if (virImageSyncContent(fd, &sync_name) < 0) {
+        virReportSystemError(errno, _("cannot write '%1$s' to disk"), path);
+        return -1;
+    }
+
+    return 0;
+}
+
+
 static int
 virStorageTorrentPoolFileCopyRange(int from,
                                    int to,
@@ -503,8 +522,11 @@ virStorageTorrentPoolFileCopy(int from,
         return -1;
 
 #ifdef FICLONE
-    if (ioctl(to, FICLONE, from) == 0)
-        return 0;
+    if (ioctl(to, FICLONE, from) == 0) {
+        if (fsync(to) == 0)
+            return 0;
+        goto error;
+    }
 #endif
 
     if (fstat(from, &sb) < 0 || ftruncate(to, sb.st_size) < 0)

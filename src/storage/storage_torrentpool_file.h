@@ -55,12 +55,20 @@ char *
 virStorageTorrentPoolFileBackingPath(const char *path,
                                      const VirImageInfo *info);
 
+int
+virStorageTorrentPoolFileCheckUnused(int fd,
+                                     const char *path);
+
 void
 virStorageTorrentPoolFileReclaim(const char *path);
 
 int
 virStorageTorrentPoolFileFreeze(int fd,
                                 const char *path);
+
+int
+virStorageTorrentPoolFileSync(int fd,
+                              const char *path);
 
 int
 virStorageTorrentPoolFileCopy(int from,

@@ -281,6 +281,7 @@ virStorageTorrentPoolMasterSplit(virStoragePoolObj *pool,
     if ((dirfd = virStorageTorrentPoolFileOpenTarget(def->target.path)) < 0 ||
         (buildfd = virStorageTorrentPoolFileOpenBuild(def->target.path)) < 0 ||
         !(base = virStorageTorrentPoolSplitFreeName(dirfd, name)) ||
+        virStorageTorrentPoolFileSync(fd, path) < 0 ||
         virStorageTorrentPoolSplitFile(def, dirfd, buildfd, fd, name, path, found, base) < 0)
         return -1;
 

@@ -22,6 +22,7 @@
 
 #include "storage_torrentpool_cache.h"
 #include "storage_torrentpool_client.h"
+#include "storage_torrentpool_elsewhere.h"
 #include "storage_torrentpool_file.h"
 #include "storage_torrentpool_refresh.h"
 #include "storage_torrentpool_state.h"
@@ -78,13 +79,41 @@ virStorageTorrentPoolRefreshPublish(virStoragePoolDef *def,
 }
 
 
+/* What the volume is made on may lie in another pool, which has to know. @seen:
+ * directories of which it does */
+static void
+virStorageTorrentPoolRefreshElsewhere(virStoragePoolDef *def,
+                                      const virStorageVolDef *vol,
+                                      GHashTable *seen)
+{
+    const virStorageSource *backing = vol->target.backingStore;
+    g_autofree char *dir = NULL;
+    const char *name;
+
+    if (!backing || !backing->path || *backing->path != '/' ||
+        ((name = STRSKIP(backing->path, def->target.path)) &&
+         *name == '/' && !strchr(name + 1, '/')))
+        return;
+
+    dir = g_path_get_dirname(backing->path);
+    if (g_hash_table_contains(seen, dir))
+        return;
+
+    if (virStorageTorrentPoolElsewhereNote(backing->path, def->target.path) < 0)
+        VIR_WARN("'%s' is not protected: %s", backing->path, virGetLastErrorMessage());
+
+    g_hash_table_add(seen, g_steal_pointer(&dir));
+}
+
+
 /* Lists a file of the pool. One that cannot be read is not worth the pool. */
 static void
 virStorageTorrentPoolRefreshFile(virStoragePoolObj *pool,
                                  int dirfd,
                                  const char *name,
                                  const virStorageTorrentVolume *known,
-                                 bool online)
+                                 bool online,
+                                 GHashTable *seen)
 {
     virStoragePoolDef *def = virStoragePoolObjGetDef(pool);
     g_autoptr(virStorageVolDef) vol = virStorageTorrentPoolVolNew(def, name);
@@ -110,6 +139,7 @@ virStorageTorrentPoolRefreshFile(virStoragePoolObj *pool,
         return;
     }
 
+    virStorageTorrentPoolRefreshElsewhere(def, vol, seen);
     virStorageTorrentPoolVolSetTorrent(vol, known);
     virStorageTorrentPoolStateSetSettled(def, name, known);
 
@@ -323,6 +353,7 @@ virStorageTorrentPoolRefresh(virStoragePoolObj *pool)
     virStoragePoolDef *def = virStoragePoolObjGetDef(pool);
     g_autoptr(GPtrArray) names = NULL;
     g_autoptr(GHashTable) known = NULL;
+    g_autoptr(GHashTable) seen = virHashNew(NULL);
     GHashTableIter iter;
     VIR_AUTOCLOSE dirfd = -1;
     void *fetched;
@@ -350,7 +381,7 @@ virStorageTorrentPoolRefresh(virStoragePoolObj *pool)
         if (known)
             vol = g_hash_table_lookup(known, name);
 
-        virStorageTorrentPoolRefreshFile(pool, dirfd, name, vol, !!known);
+        virStorageTorrentPoolRefreshFile(pool, dirfd, name, vol, !!known, seen);
     }
 
     if (known) {

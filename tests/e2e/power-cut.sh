@@ -29,10 +29,11 @@ disk_start() {
     : >log
     truncate -s 2G log
     : >export
-    must qemu-storage-daemon --daemonize --pidfile qsd.pid \
-        --blockdev driver=file,node-name=disk,filename=disk --blockdev driver=file,node-name=log,filename=log \
-        --blockdev driver=blklogwrites,node-name=logged,file=disk,log=log,log-sector-size=512,log-super-update-interval=8 \
-        --export type=fuse,id=export,node-name=logged,mountpoint=export,writable=on
+    must qemu-storage-daemon --daemonize --pidfile qsd.pid --blockdev \
+        driver=file,node-name=disk,filename=disk --blockdev \
+        driver=file,node-name=log,filename=log --blockdev \
+        driver=blklogwrites,node-name=logged,file=disk,log=log,log-sector-size=512,log-super-update-interval=8 --export \
+        type=fuse,id=export,node-name=logged,mountpoint=export,writable=on
     loop=$(losetup -f --show export) || fail 'no loop device'
     must host_exec A mkdir -p $target
     must host_exec A mknod /dev/disk b 7 "${loop#/dev/loop}"
