@@ -149,6 +149,13 @@ refused "need a VHD as their master" virsh_on A vol-create-as $pool web07.vhd 2M
 absent "$(in_pool A web07.vhd)"
 absent "$(in_pool A web07.qcow2)"
 
+step 'but an ISO is still copied'
+random_raw installer.iso 1
+publish A installer.iso
+must virsh_on A vol-clone --pool $pool installer.iso copy.iso
+is 'checksum of the copy' "$(sum_of installer.iso)" "$(sum_of "$(in_pool A copy.iso)")"
+is 'its format' raw "$(vol_field A copy.iso /volume/target/format/@type)"
+
 step 'the way out: a VHD is made of it'
 cat >vhd.xml <<-X
 	<volume><name>debian.vhd</name><capacity>0</capacity><target><format type='vpc'/></target></volume>

@@ -35,6 +35,11 @@ fuzzSeeds(void)
         "qemu-img create -q -f vmdk -o subformat=streamOptimized seed 1M",
         "qemu-img create -q -f vpc seed 1M",
         "qemu-img create -q -f vpc -o subformat=fixed seed 64k",
+        /* differencing, with a file URL among its parent locators */
+        "sh -c 'qemu-img create -q -f vpc seed 1M; p() { dd of=seed bs=1 seek=$1 conv=notrunc status=none; };"
+        " printf \"\\000\\000\\000\\004\" | p 60; printf \"file://./p.vhd\" | p 1600;"
+        " printf \"MacX\\000\\000\\000\\001\\000\\000\\000\\016\\000\\000\\000\\000"
+        "\\000\\000\\000\\000\\000\\000\\006\\100\" | p 1088'",
         "qemu-img create -q -f vdi seed 1M",
         "qemu-img create -q -f vhdx -o log_size=1M,block_size=1M seed 1M",
     };
