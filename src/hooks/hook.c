@@ -30,6 +30,7 @@
 #include "hook_domain.h"
 #include "hook_made.h"
 #include "hook_migrate.h"
+#include "hook_xen.h"
 #include "i18n.h"
 
 typedef gboolean (*VirHookFunc)(const char *guest, const VirHookPlaces *places, GError **error);
@@ -142,9 +143,34 @@ virHookMigrateOutBegin(const char *guest G_GNUC_UNUSED, const VirHookPlaces *pla
 }
 
 
+/* The guest of Xen runs: it must have its disks, if one of them is ours. */
+static gboolean
+virHookXenStarted(const char *guest, guint id, const char *xml, gsize len, GError **error)
+{
+    const char *xenstore = g_getenv("VIRT_TORRENTPOOL_XENSTORE");
+    const char *logs = g_getenv("VIRT_TORRENTPOOL_XEN_LOGS");
+    g_autofree char *socket = virHookSocket();
+    g_autofree char *log = g_strdup_printf("%s/qemu-dm-%s.log", logs ? logs : "/var/log/xen", guest);
+    g_autoptr(GPtrArray) disks = virHookDomainDisks(xml, len, error);
+
+    if (!disks)
+        return FALSE;
+    return !virHookDisksPooled(disks, socket) ||
+        virHookXenOpened(id, log, xenstore ? xenstore : "/dev/xen/xenbus", VIR_HOOK_XEN_SECONDS, error);
+}
+
+
 static gboolean
 virHookStartedBegin(const char *guest, const VirHookPlaces *places, GError **error)
 {
+    g_autofree char *xml = NULL;
+    gsize len = 0;
+    guint id;
+
+    if (!(xml = virHookReadDomain(&len, error)))
+        return FALSE;
+    if (virHookDomainXenId(xml, len, &id))
+        return virHookXenStarted(guest, id, xml, len, error);
     return virHookMadeStarted(places, guest, error);
 }
 

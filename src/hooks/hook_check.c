@@ -9,7 +9,8 @@
  *     there is waited for; all of them are moved to the head of the queue
  *     before the first is waited for.
  *  3. virttorrentd knows where to get such a file, or the domain's metadata does.
- *  4. Everything else is libvirt's business, and costs no connection.
+ *  4. A clone is not given to the guest as if it were raw.
+ *  5. Everything else is libvirt's business, and costs no connection.
  *
  * That virttorrentd finished a master is taken from the file system (the file
  * has its name), which the guest will see as well, and not from a state.
@@ -77,6 +78,22 @@ virHookDiskPath(const VirHookDisk *disk, VirHookClient *client)
 }
 
 
+gboolean
+virHookDisksPooled(GPtrArray *disks, const char *socket)
+{
+    g_autoptr(VirHookClient) client = virHookClientNew(socket);
+    guint i;
+
+    for (i = 0; i < disks->len; i++) {
+        g_autofree char *path = virHookDiskPath(g_ptr_array_index(disks, i), client);
+
+        if (path && virHookPathIsPooled(path))
+            return TRUE;
+    }
+    return FALSE;
+}
+
+
 static gboolean
 virHookCheckWritable(const VirHookDisk *disk, const char *path, GError **error)
 {
@@ -86,6 +103,29 @@ virHookCheckWritable(const VirHookDisk *disk, const char *path, GError **error)
     g_set_error(error, VIR_HOOK_ERROR, VIR_HOOK_ERROR_REFUSED,
                 _("disk '%1$s' would write to '%2$s', which is a master and never changes: give the guest a clone of it"
                   " (virsh vol-clone %2$s NEW-NAME) or make the disk <readonly/>"), disk->target, path);
+    return FALSE;
+}
+
+
+/* Without <driver type=''/> a disk is raw: of a clone the guest would see the
+ * container, and write to it.  Of what is no clone the first bytes may be the
+ * guest's own, whatever they look like. */
+static gboolean
+virHookCheckFormat(const VirHookDisk *disk, const char *path, GError **error)
+{
+    g_autoptr(VirImageInfo) info = NULL;
+    g_autofree char *backing = NULL;
+    struct stat sb;
+
+    if (!g_str_equal(disk->format, "raw") || !virHookPathIsPooled(path) ||
+        !(info = virHookImageProbe(path, &sb)) || !info->backing_file ||
+        !(backing = virHookBackingPath(path, info->backing_file)) || !virHookPathIsMaster(backing))
+        return TRUE;
+
+    g_set_error(error, VIR_HOOK_ERROR, VIR_HOOK_ERROR_REFUSED,
+                _("disk '%1$s' is raw in the domain XML, but '%2$s' is a clone in the format %3$s, and the guest would"
+                  " see that instead of a disk: make it <driver name='qemu' type='%3$s'/>"),
+                disk->target, path, info->format);
     return FALSE;
 }
 
@@ -134,6 +174,7 @@ virHookCheckDisks(GPtrArray *disks, VirHookClient *client, GPtrArray *missing, G
 
         if (path &&
             (!virHookCheckWritable(disk, path, error) ||
+             !virHookCheckFormat(disk, path, error) ||
              !virHookCheckChain(disk, path, missing, error)))
             return FALSE;
     }

@@ -34,6 +34,9 @@ gboolean virHookPrepare(GPtrArray *disks,
  * lies, only virttorrentd can tell: @client. */
 char *virHookDiskPath(const VirHookDisk *disk, VirHookClient *client);
 
+/* Whether one of @disks lies in a torrentpool, as far as can be told. */
+gboolean virHookDisksPooled(GPtrArray *disks, const char *socket);
+
 /* Waits until all of @missing (VirHookMissing) are here, put first in the
  * queue.  Those that virttorrentd does not know it is told to fetch, where
  * their @magnet says how.  @deadline: 0 at first, kept for further calls. */

@@ -278,6 +278,23 @@ virHookDomainDisks(const char *xml, gsize len, GError **error)
 }
 
 
+gboolean
+virHookDomainXenId(const char *xml, gsize len, guint *id)
+{
+    g_autoptr(xmlDoc) doc = virHookDomainRead(xml, len, NULL);
+    xmlNode *root = doc ? xmlDocGetRootElement(doc) : NULL;
+    g_autofree char *type = virHookXmlAttribute(root, "type", "");
+    g_autofree char *text = virHookXmlAttribute(root, "id", "");
+    guint64 number;
+
+    if (!g_str_equal(type, "xen") ||
+        !g_ascii_string_to_unsigned(text, 10, 1, G_MAXUINT, &number, NULL))
+        return FALSE;
+    *id = number;
+    return TRUE;
+}
+
+
 /* @disk's element, if it is this one, becomes a type='file'. */
 static gboolean
 virHookDiskShift(const VirHookDisk *disk, xmlNode *node)

@@ -57,6 +57,9 @@ GPtrArray *virHookDomainDisks(const char *xml, gsize len, GError **error);
  * if nothing has to change.  FALSE with VIR_HOOK_ERROR_DOMAIN. */
 gboolean virHookDomainArrive(const char *xml, gsize len, GPtrArray *disks, char **changed, GError **error);
 
+/* TRUE with @id set for a guest of Xen that runs. */
+gboolean virHookDomainXenId(const char *xml, gsize len, guint *id);
+
 /* The same domain with a <migration> that tells of each of @disks that has a @master;
  * for g_free().  NULL with VIR_HOOK_ERROR_DOMAIN. */
 char *virHookDomainDepart(const char *xml, gsize len, GPtrArray *disks, GError **error);
