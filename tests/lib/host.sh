@@ -23,6 +23,8 @@
 
 engine_user=virttorrent
 declare -A host_pid=() host_ip=()
+# Hosts that are machines, not namespaces: see tests/xen/dom0.sh.
+declare -A dom0_pid=()
 
 lab_enter() {
     if [[ -z ${TORRENTPOOL_IN_LAB:-} ]]; then
@@ -142,8 +144,9 @@ host_mount_dev() {
     ln -s fd/2 "$root/dev/stderr"
 }
 
+# host_configure NAME ROOT: what libvirtd and virttorrentd find below ROOT/etc
 host_configure() {
-    local name=$1 root=$LAB/$1/root uid=999
+    local name=$1 root=$2 uid=999
     if ! grep -q "^$engine_user:" "$root/etc/passwd"; then
         while grep -q "^[^:]*:[^:]*:$uid:" "$root/etc/passwd" "$root/etc/group"; do
             uid=$((uid - 1))
@@ -175,7 +178,7 @@ host_start() {
     local name=$1 ip=$2 root=$LAB/$1/root outer
     host_ip[$name]=$ip
     # (on a line of its own, as "set -e" means nothing before "||")
-    (set -e; host_mount "$name"; host_configure "$name")
+    (set -e; host_mount "$name"; host_configure "$name" "$root")
     # shellcheck disable=SC2181
     [[ $? == 0 ]] || die "the root of host $name cannot be made"
     mkfifo "$LAB/$name/up"
@@ -215,6 +218,10 @@ host_shape() {
 
 host_exec() {
     local name=$1
+    if [[ -n ${dom0_pid[$name]:-} ]]; then
+        dom0_exec "$@"
+        return
+    fi
     shift
     # Through chroot as well: the mount namespace alone knows no root directory.
     VIRTTORRENTD_PATH=${VIRTTORRENTD_PATH:-$TORRENTPOOL_BUILD/src/virttorrentd} \
@@ -237,6 +244,10 @@ host_tx() { host_exec "$1" cat /sys/class/net/eth0/statistics/tx_bytes; }
 
 virsh_on() {
     local name=$1
+    if [[ -n ${dom0_pid[$name]:-} ]]; then
+        dom0_virsh "$@"
+        return
+    fi
     shift
     host_exec "$name" "$TORRENTPOOL_LIBVIRT/tools/virsh" -q -c qemu:///system "$@"
 }
