@@ -129,10 +129,20 @@ onSignal(GDBusConnection *connection G_GNUC_UNUSED,
 }
 
 static void
+onClosed(GDBusConnection *connection G_GNUC_UNUSED,
+         gboolean vanished G_GNUC_UNUSED,
+         GError *error G_GNUC_UNUSED,
+         gpointer data G_GNUC_UNUSED)
+{
+    fail("the daemon is gone");
+}
+
+static void
 subscribe(GDBusConnection *connection, gboolean *changed)
 {
     g_dbus_connection_signal_subscribe(connection, NULL, INTERFACE, "VolumeChanged", OBJECT, NULL,
                                        G_DBUS_SIGNAL_FLAGS_NONE, onSignal, changed, NULL);
+    g_signal_connect(connection, "closed", G_CALLBACK(onClosed), NULL);
 }
 
 /* @changed is what subscribe() was given, before the work began. */

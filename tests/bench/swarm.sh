@@ -325,10 +325,12 @@ elif ((BENCH_QUICK)); then
 else
     limit=4
     swarm 1 'ours udpcast aria2 http rsync' equal 3 1
-    for n in 4 8 16; do
+    for n in 4 8; do
         swarm $n "ours $others" equal 3 1
     done
     swarm 8 'ours aria2 libtorrent' 'slow leave late' 1 1
+    seconds=40 # with links this slow, or there are too few pieces for a swarm
+    swarm 16 "ours $others" equal 3 1
     swarm 32 'ours udpcast aria2 libtorrent' equal 3 1
     pair 1024 5
     delta 256
@@ -337,4 +339,4 @@ fi
 
 awk -F '\t' -f "$bench/swarm/figures.awk" results >>"$BENCH_FIGURES"
 awk -F '\t' -v chart="$BENCH_OUT/swarm.svg" -f "$bench/swarm/lines.awk" results
-! awk -F '\t' '$3 == "ours" && $4 == "-"' results | grep . || die 'torrentpool did not bring the file to all hosts'
+! awk -F '\t' '$3 == "ours" && $4 == "-"' results | grep -q . || die 'torrentpool did not bring the file to all hosts'

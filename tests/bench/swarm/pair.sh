@@ -28,6 +28,14 @@ daemons_cpu() {
     awk "BEGIN { print $sum / $(getconf CLK_TCK) }"
 }
 
+# MiB that the larger of a host's daemon processes, the engine, had in memory at most
+peak_of() {
+    local pid
+    for pid in $(host_pids "$1" virttorrentd); do
+        host_exec "$1" cat "/proc/$pid/status"
+    done | awk '/^VmHWM/ && $2 > most { most = $2 } END { print most / 1024 }'
+}
+
 run_new() {
     run=$LAB/run
     rm -rf "$run"
@@ -38,7 +46,7 @@ run_new() {
 
 seconds_since() { awk "BEGIN { printf \"%.3f\", ($EPOCHREALTIME - $1) }"; }
 
-# each prints "wall cpu"
+# each prints "wall cpu [MiB that the fetching engine had in memory at most]"
 pair_ours() {
     local begin cpu
     run_new
@@ -47,7 +55,7 @@ pair_ours() {
     begin=$EPOCHREALTIME
     ours_host h1
     [[ -s $run/h1.done ]] || die "the pair does not fetch: $(cat "$run/h1.log")"
-    awk "BEGIN { print $(cat "$run/h1.done") - $begin, $(daemons_cpu) - $cpu }"
+    awk "BEGIN { print $(cat "$run/h1.done") - $begin, $(daemons_cpu) - $cpu, $(peak_of h1) }"
     cmp -s "$image" "$(ours_file h1)" || die 'the pair fetched another file'
     hosts_clear
 }
@@ -86,13 +94,14 @@ pair() {
             echo "$way $(cat pair.one)" >>pair
         done
     done
-    printf '\n%-40s %8s %14s   (the best of %d rounds, %d MiB)\n' 'one pair, not shaped' MiB/s 'CPU s per GiB' "$2" "$1"
+    printf '\n%-40s %8s %14s %9s   (the best of %d rounds, %d MiB)\n' 'one pair, not shaped' MiB/s 'CPU s per GiB' 'peak MiB' "$2" "$1"
     awk -v mib="$1" '
         !($1 in wall) || $2 < wall[$1] { wall[$1] = $2 }
         !($1 in cpu) || $3 < cpu[$1] { cpu[$1] = $3 }
-        function row(name, w, c) { printf "%-40s %8.0f %14.2f\n", name, mib / w, c * 1024 / mib }
+        $1 == "ours" && (!peak || $4 < peak) { peak = $4 }
+        function row(name, w, c, more) { printf "%-40s %8.0f %14.2f%s\n", name, mib / w, c * 1024 / mib, more }
         END {
-            row("torrentpool", wall["ours"], cpu["ours"])
+            row("torrentpool", wall["ours"], cpu["ours"], sprintf(" %9.0f", peak))
             row("a plain TCP copy", wall["copy"], cpu["copy"])
             row("SHA-256 of its blocks, all cores", wall["hash"], cpu["hash"])
             row("the limit: both, one after the other", wall["copy"] + wall["hash"], cpu["copy"] + cpu["hash"])
