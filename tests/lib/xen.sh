@@ -61,7 +61,8 @@ guest_define() {
 guest_said() {
     sed 's/\x1b\[[0-9;]*[A-Za-z]/\n/g' "$LAB/X/log/xen/console/guest-$1.log" 2>/dev/null | tr -d '\r'
 }
-guest_is_off() { [[ $(virsh_on X domstate "$1") == 'shut off' ]]; }
+# libvirt says that a guest is shut off before it has put it away.
+guest_is_off() { [[ $(virsh_on X domstate "$1") == 'shut off' && $(virsh_on X domid "$1") == - ]]; }
 
 guest_start() {
     rm -f "$LAB/X/log/xen/console/guest-$1.log"
