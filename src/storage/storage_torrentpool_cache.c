@@ -86,6 +86,7 @@ struct _virStorageTorrentPoolFound {
     char *backing;   /* path; NULL: none */
     int backingFormat;
 
+    bool described; /* the volume of that name was, with this */
     virStorageSource *source; /* of a backing file, while the pool is listed */
 };
 
@@ -275,6 +276,9 @@ virStorageTorrentPoolCacheFill(virStoragePoolDef *def,
     virStorageTorrentPoolFound *found = g_hash_table_lookup(cache->files, vol->name);
     virStorageSource *backing = NULL;
 
+    if (found)
+        found->described = false;
+
     if (!virStorageTorrentPoolCacheIsCurrent(found, sb))
         return false;
 
@@ -283,8 +287,39 @@ virStorageTorrentPoolCacheFill(virStoragePoolDef *def,
         return false;
 
     found->round = cache->round;
+    found->described = true;
     virStorageTorrentPoolCacheFillTarget(&vol->target, found, sb);
     vol->target.backingStore = backing;
+
+    return true;
+}
+
+
+bool
+virStorageTorrentPoolCacheKeep(virStoragePoolDef *def,
+                               virStorageVolDef *vol,
+                               const struct stat *sb)
+{
+    VIR_LOCK_GUARD lock = virLockGuardLock(&cacheLock);
+    virStorageTorrentPoolCache *cache = virStorageTorrentPoolCacheGet(def);
+    virStorageTorrentPoolFound *found = g_hash_table_lookup(cache->files, vol->name);
+    virStorageSource *backing;
+
+    if (!virStorageTorrentPoolCacheIsCurrent(found, sb) || !found->described)
+        return false;
+
+    if (found->backing) {
+        if (!(backing = virStorageTorrentPoolCacheGetBacking(cache, found)))
+            return false;
+
+        virObjectUnref(vol->target.backingStore);
+        vol->target.backingStore = backing;
+    }
+
+    found->round = cache->round;
+    vol->target.allocation = (unsigned long long)sb->st_blocks * 512;
+    if (vol->target.timestamps)
+        vol->target.timestamps->atime = sb->st_atim;
 
     return true;
 }
@@ -338,6 +373,7 @@ virStorageTorrentPoolCacheStore(virStoragePoolDef *def,
         return;
 
     found = virStorageTorrentPoolFoundNew(&vol->target, sb, seen, cache->round);
+    found->described = true;
 
     if (backing) {
         /* without permissions it could not be looked at */

@@ -27,6 +27,13 @@ virStorageTorrentPoolCacheProbe(virStoragePoolDef *def,
                                 virStorageVolDef *vol,
                                 const struct stat *sb);
 
+/* Whether the listed volume is what its file is still; where it is, what changes
+ * without the file's times telling is told anew. */
+bool
+virStorageTorrentPoolCacheKeep(virStoragePoolDef *def,
+                               virStorageVolDef *vol,
+                               const struct stat *sb);
+
 /* The pool is stopped. What is on disk stays. */
 void
 virStorageTorrentPoolCacheForget(virStoragePoolDef *def);

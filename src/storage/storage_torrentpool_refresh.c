@@ -8,7 +8,8 @@
  * and a .torrent file is given to virttorrentd and removed.
  *
  * Files that have not changed are not opened, see storage_torrentpool_cache.c:
- * the pool is locked meanwhile, and may have thousands.
+ * the pool is locked meanwhile, and may have thousands. Nor are their volumes
+ * made anew, where libvirt has not dropped them before.
  *
  * It never waits for a network, and neither a file that cannot be read nor a
  * virttorrentd that does not answer makes it fail.
@@ -106,8 +107,60 @@ virStorageTorrentPoolRefreshElsewhere(virStoragePoolDef *def,
 }
 
 
-/* Lists a file of the pool. One that cannot be read is not worth the pool. */
-static void
+/* Publishes or takes back what nobody may write to; tells @sb anew. Returns what
+ * virttorrentd knows if that changed. */
+static virStorageTorrentVolume *
+virStorageTorrentPoolRefreshMaster(virStoragePoolDef *def,
+                                   int dirfd,
+                                   const char *name,
+                                   bool known,
+                                   struct stat *sb)
+{
+    g_autofree char *path = NULL;
+    virStorageTorrentVolume *published = NULL;
+
+    if ((sb->st_mode & WRITE_BITS) ||
+        (known && sb->st_uid == geteuid() && sb->st_gid == getegid()))
+        return NULL;
+
+    path = g_strdup_printf("%s/%s", def->target.path, name);
+
+    if (known)
+        virStorageTorrentPoolFileReclaim(path);
+    else
+        published = virStorageTorrentPoolRefreshPublish(def, name, path);
+
+    ignore_value(fstatat(dirfd, name, sb, AT_SYMLINK_NOFOLLOW));
+    return published;
+}
+
+
+/* The volume as it is listed if its file is what it was then, or else NULL, and
+ * it is listed no more. libvirt finds a volume by its key. */
+static virStorageVolDef *
+virStorageTorrentPoolRefreshKeep(virStoragePoolObj *pool,
+                                 const char *name,
+                                 const virStorageTorrentVolume *known,
+                                 const struct stat *sb)
+{
+    virStoragePoolDef *def = virStoragePoolObjGetDef(pool);
+    virStorageVolDef *vol = virStorageVolDefFindByName(pool, name);
+
+    if (!vol)
+        return NULL;
+
+    if (STREQ(vol->key, known && known->key ? known->key : vol->target.path) &&
+        virStorageTorrentPoolCacheKeep(def, vol, sb))
+        return vol;
+
+    virStoragePoolObjRemoveVol(pool, vol);
+    return NULL;
+}
+
+
+/* Lists a file of the pool. One that cannot be read is not worth the pool.
+ * Returns whether it is listed. */
+static bool
 virStorageTorrentPoolRefreshFile(virStoragePoolObj *pool,
                                  int dirfd,
                                  const char *name,
@@ -116,27 +169,26 @@ virStorageTorrentPoolRefreshFile(virStoragePoolObj *pool,
                                  GHashTable *seen)
 {
     virStoragePoolDef *def = virStoragePoolObjGetDef(pool);
-    g_autoptr(virStorageVolDef) vol = virStorageTorrentPoolVolNew(def, name);
     g_autoptr(virStorageTorrentVolume) published = NULL;
+    g_autoptr(virStorageVolDef) added = NULL;
+    virStorageVolDef *vol;
     g_autofree char *reason = NULL;
     struct stat sb;
 
     if (fstatat(dirfd, name, &sb, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISREG(sb.st_mode))
-        return;
+        return false;
 
-    if (!known && online && !(sb.st_mode & WRITE_BITS)) {
-        published = virStorageTorrentPoolRefreshPublish(def, name, vol->target.path);
+    if ((known || online) &&
+        (published = virStorageTorrentPoolRefreshMaster(def, dirfd, name, !!known, &sb)))
         known = published;
-        ignore_value(fstatat(dirfd, name, &sb, AT_SYMLINK_NOFOLLOW));
-    } else if (known && !(sb.st_mode & WRITE_BITS) &&
-               (sb.st_uid != geteuid() || sb.st_gid != getegid())) {
-        virStorageTorrentPoolFileReclaim(vol->target.path);
-        ignore_value(fstatat(dirfd, name, &sb, AT_SYMLINK_NOFOLLOW));
-    }
 
-    if (virStorageTorrentPoolCacheProbe(def, vol, &sb) < 0) {
-        VIR_WARN("ignoring '%s': %s", vol->target.path, virGetLastErrorMessage());
-        return;
+    if (!(vol = virStorageTorrentPoolRefreshKeep(pool, name, known, &sb))) {
+        vol = added = virStorageTorrentPoolVolNew(def, name);
+
+        if (virStorageTorrentPoolCacheProbe(def, vol, &sb) < 0) {
+            VIR_WARN("ignoring '%s': %s", vol->target.path, virGetLastErrorMessage());
+            return false;
+        }
     }
 
     virStorageTorrentPoolRefreshElsewhere(def, vol, seen);
@@ -147,7 +199,43 @@ virStorageTorrentPoolRefreshFile(virStoragePoolObj *pool,
         (reason = virStorageTorrentPoolStateGetRefused(def, name, &sb)))
         virStorageTorrentPoolVolSetRefused(vol, reason);
 
-    virStorageTorrentPoolVolAdd(pool, g_steal_pointer(&vol), known);
+    return !added || virStorageTorrentPoolVolAdd(pool, g_steal_pointer(&added), known);
+}
+
+
+static int
+virStorageTorrentPoolRefreshCollect(virStorageVolDef *vol,
+                                    const void *opaque)
+{
+    GHashTable *gone = (GHashTable *)opaque;
+
+    g_hash_table_add(gone, g_strdup(vol->name));
+    return 0;
+}
+
+
+/* Lists no more what is not among @listed, which is as many as are there. */
+static void
+virStorageTorrentPoolRefreshSweep(virStoragePoolObj *pool,
+                                  GPtrArray *listed)
+{
+    g_autoptr(GHashTable) gone = NULL;
+    GHashTableIter iter;
+    void *name;
+    size_t i;
+
+    if (virStoragePoolObjGetVolumesCount(pool) == listed->len)
+        return;
+
+    gone = virHashNew(NULL);
+    virStoragePoolObjForEachVolume(pool, virStorageTorrentPoolRefreshCollect, gone);
+
+    for (i = 0; i < listed->len; i++)
+        g_hash_table_remove(gone, g_ptr_array_index(listed, i));
+
+    g_hash_table_iter_init(&iter, gone);
+    while (g_hash_table_iter_next(&iter, &name, NULL))
+        virStoragePoolObjRemoveVol(pool, virStorageVolDefFindByName(pool, name));
 }
 
 
@@ -354,6 +442,7 @@ virStorageTorrentPoolRefresh(virStoragePoolObj *pool)
     g_autoptr(GPtrArray) names = NULL;
     g_autoptr(GHashTable) known = NULL;
     g_autoptr(GHashTable) seen = virHashNew(NULL);
+    g_autoptr(GPtrArray) listed = g_ptr_array_new();
     GHashTableIter iter;
     VIR_AUTOCLOSE dirfd = -1;
     void *fetched;
@@ -375,14 +464,17 @@ virStorageTorrentPoolRefresh(virStoragePoolObj *pool)
     known = virStorageTorrentPoolRefreshAsk(def, names);
 
     for (i = 0; i < names->len; i++) {
-        const char *name = g_ptr_array_index(names, i);
+        char *name = g_ptr_array_index(names, i);
         virStorageTorrentVolume *vol = NULL;
 
         if (known)
             vol = g_hash_table_lookup(known, name);
 
-        virStorageTorrentPoolRefreshFile(pool, dirfd, name, vol, !!known, seen);
+        if (virStorageTorrentPoolRefreshFile(pool, dirfd, name, vol, !!known, seen))
+            g_ptr_array_add(listed, name);
     }
+
+    virStorageTorrentPoolRefreshSweep(pool, listed);
 
     if (known) {
         g_hash_table_iter_init(&iter, known);

@@ -165,8 +165,9 @@ virStorageTorrentPoolVolFillFetched(virStorageVolDef *vol,
 
 
 /* Adds @volarg to the pool, which owns it then. Its key tells its content where
- * that is known and not listed already under another name. */
-void
+ * that is known and not listed already under another name. Returns whether it is
+ * listed. */
+bool
 virStorageTorrentPoolVolAdd(virStoragePoolObj *pool,
                             virStorageVolDef *volarg,
                             const virStorageTorrentVolume *known)
@@ -180,10 +181,11 @@ virStorageTorrentPoolVolAdd(virStoragePoolObj *pool,
 
     if (virStoragePoolObjAddVol(pool, vol) < 0) {
         VIR_WARN("cannot list volume '%s'", vol->target.path);
-        return;
+        return false;
     }
 
     vol = NULL;
+    return true;
 }
 
 

@@ -42,7 +42,7 @@ virStorageTorrentPoolVolFillFetched(virStorageVolDef *vol,
 
 /* These are called with the pool locked. */
 
-void
+bool
 virStorageTorrentPoolVolAdd(virStoragePoolObj *pool,
                             virStorageVolDef *volarg,
                             const virStorageTorrentVolume *known);
