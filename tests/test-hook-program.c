@@ -876,6 +876,51 @@ testMigrateFails(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 }
 
 
+/* The client died and libvirt forgot that this was a migration: what is left goes
+ * with the next attempt of this very guest. */
+static void
+testMigrateForgotten(Fixture *f, gconstpointer data G_GNUC_UNUSED)
+{
+    static const struct {
+        const char *uuid;
+        gboolean written;
+        gboolean anew;
+    } cases[] = {
+        { "11", FALSE, TRUE }, { "22", FALSE, FALSE }, { "11", TRUE, FALSE },
+    };
+    gsize i;
+
+    for (i = 0; i < G_N_ELEMENTS(cases); i++) {
+        g_autofree char *path = g_build_filename(f->pool, "new", NULL);
+        g_autofree char *body = g_strdup_printf("<uuid>%s</uuid>%s", cases[i].uuid,
+                                                TOLD(ON_MASTER("vda")) "<devices>" DISK("new", "vda") "</devices>");
+        struct stat sb;
+
+        migrate(f, "<uuid>11</uuid>" TOLD(ON_MASTER("vda")) "<devices>" DISK("new", "vda") "</devices>");
+        hook(f, "prepare", "begin", "<domain/>");
+        status(f, "state='paused' reason='migration'", "async='migration in' phase='prepare' flags='0x81'");
+        hook(f, "started", "begin", "<domain/>");
+        grow(f, "new");
+        status(f, "state='shutdown' reason='unknown'", "async='none'");
+        hook(f, "stopped", "end", "<domain/>");
+        hook(f, "stopped", "end", "<domain/>");
+        g_assert_true(inPool(f, "new"));
+        g_assert_cmpuint(notes(f, 60), ==, 1);
+        if (cases[i].written)
+            g_assert_cmpint(truncate(path, 5 * 1024 * 1024), ==, 0);
+
+        migrate(f, body);
+        assertPassed(f);
+        g_assert_cmpint(stat(path, &sb), ==, 0);
+        g_assert_cmpint(sb.st_size < 4 * 1024 * 1024, ==, cases[i].anew);
+        g_assert_cmpuint(notes(f, 0), ==, cases[i].anew);
+        g_assert_cmpint(unlinkat(f->scratch.dirfd, "pool/new", 0), ==, 0);
+        hook(f, "prepare", "begin", "<domain/>");
+        hook(f, "stopped", "end", "<domain/>");
+    }
+}
+
+
 /* Once the guest may have run, its disk is its own. */
 static void
 testMigrateSucceeds(Fixture *f, gconstpointer data G_GNUC_UNUSED)
@@ -895,7 +940,7 @@ testMigrateSucceeds(Fixture *f, gconstpointer data G_GNUC_UNUSED)
         hook(f, "stopped", "end", "<domain/>");
         assertPassed(f);
         g_assert_true(inPool(f, "new"));
-        g_assert_cmpuint(notes(f, 0), ==, 0);
+        g_assert_cmpuint(notes(f, 0), ==, 1);
         g_assert_cmpint(unlinkat(f->scratch.dirfd, "pool/new", 0), ==, 0);
     }
 
@@ -1022,6 +1067,7 @@ main(int argc, char **argv)
     TEST("migrate-out/without-daemon", FALSE, testMigrateOutAlone);
     TEST("migrate-out/nothing-to-tell", TRUE, testMigrateOutNothing);
     TEST("migrate/fails", FALSE, testMigrateFails);
+    TEST("migrate/forgotten", FALSE, testMigrateForgotten);
     TEST("migrate/succeeds", FALSE, testMigrateSucceeds);
     TEST("migrate/without-copy", FALSE, testMigrateWithoutCopy);
     TEST("migrate/again", FALSE, testMigrateAgain);

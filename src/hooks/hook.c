@@ -112,12 +112,14 @@ virHookMigrateBegin(const char *guest, const VirHookPlaces *places, GError **err
     g_autofree char *socket = virHookSocket();
     g_autofree char *config = virHookConfig();
     g_autofree char *changed = NULL;
+    g_autofree char *uuid = NULL;
     gsize len = 0;
 
-    virHookMadeSweep(places, guest);
     if (!(xml = virHookReadDomain(&len, error)))
         return FALSE;
 
+    uuid = virHookDomainUuid(xml, len);
+    virHookMadeSweep(places, guest, uuid);
     if (!virHookMigrate(guest, xml, len, socket, config, places, &changed, error))
         return FALSE;
     if (changed)
@@ -180,7 +182,7 @@ static gboolean
 virHookStoppedEnd(const char *guest, const VirHookPlaces *places, GError **error G_GNUC_UNUSED)
 {
     virHookMadeStopped(places, guest);
-    virHookMadeSweep(places, NULL);
+    virHookMadeSweep(places, NULL, NULL);
     return TRUE;
 }
 
@@ -194,7 +196,7 @@ virHookPrepareBegin(const char *guest, const VirHookPlaces *places, GError **err
     g_autoptr(GPtrArray) disks = NULL;
     gsize len = 0;
 
-    virHookMadeSweep(places, NULL);
+    virHookMadeSweep(places, NULL, NULL);
     virHookMadePrepare(places, guest);
     if (!(xml = virHookReadDomain(&len, error)) ||
         !(disks = virHookDomainDisks(xml, len, error)))

@@ -295,6 +295,19 @@ virHookDomainXenId(const char *xml, gsize len, guint *id)
 }
 
 
+char *
+virHookDomainUuid(const char *xml, gsize len)
+{
+    g_autoptr(xmlDoc) doc = virHookDomainRead(xml, len, NULL);
+    xmlNode *node = doc ? virHookXmlChild(xmlDocGetRootElement(doc), "uuid") : NULL;
+    xmlChar *text = node ? xmlNodeGetContent(node) : NULL;
+    char *copy = g_strdup(text ? (const char *)text : "");
+
+    xmlFree(text);
+    return copy;
+}
+
+
 /* @disk's element, if it is this one, becomes a type='file'. */
 static gboolean
 virHookDiskShift(const VirHookDisk *disk, xmlNode *node)

@@ -52,6 +52,9 @@ void virHookDiskFree(VirHookDisk *disk);
  * nothing, follows no reference.  NULL with VIR_HOOK_ERROR_DOMAIN. */
 GPtrArray *virHookDomainDisks(const char *xml, gsize len, GError **error);
 
+/* The domain's UUID as it stands there, for g_free(); "" where there is none. */
+char *virHookDomainUuid(const char *xml, gsize len);
+
 /* The same domain, as it has to be where it comes to: each of @disks that is
  * @shifted as a type='file', and without <migration>.  @changed: for g_free(), NULL
  * if nothing has to change.  FALSE with VIR_HOOK_ERROR_DOMAIN. */

@@ -10,11 +10,16 @@
  *     made      'migrate begin' made the overlays
  *     incoming  'prepare begin' followed within VIR_HOOK_MADE_SECONDS
  *     started   QEMU is up and waits for the guest's memory
+ *     left      QEMU is gone.  The guest may have run, or libvirt forgot that there
+ *               was a migration, as it does when the client or QEMU itself dies
  *
  * Removed is a file only if it is still the very one (device and inode), and
  *   - in made, incoming: if it was not written to since, or
  *   - in incoming, started: if the status that libvirt keeps of the guest, at
  *     the time when QEMU was stopped, says that it was coming in and paused.
+ *   - in left: if it was not written to since, when the very guest (uuid) comes again
+ *     from another host, which so has what counts.  It would be written over anyway,
+ *     but for what the guest has discarded meanwhile.
  * Whatever is not as expected, keeps the file and drops the note.
  *
  * An empty overlay under a guest that does not bring its disk along would be
@@ -150,13 +155,14 @@ virHookMadeIdentity(const struct stat *sb, char **identity, char **content)
 
 
 gboolean
-virHookMadeNote(const VirHookPlaces *places, const char *guest, GPtrArray *paths, GError **error)
+virHookMadeNote(const VirHookPlaces *places, const char *guest, const char *uuid, GPtrArray *paths, GError **error)
 {
     g_autoptr(GKeyFile) note = g_key_file_new();
     g_autofree char *file = virHookMadeFile(places, guest);
     guint i;
 
     g_key_file_set_string(note, GROUP, "phase", "made");
+    g_key_file_set_string(note, GROUP, "uuid", uuid);
     g_key_file_set_int64(note, GROUP, "time", g_get_monotonic_time());
     for (i = 0; i < paths->len; i++) {
         g_autofree char *group = g_strdup_printf("file%u", i);
@@ -242,8 +248,27 @@ virHookMadeEnter(GKeyFile *note, const char *file, const char *phase)
 }
 
 
+/* Removes what @note tells if its time is over; @again: of a guest that comes
+ * again, with @uuid. */
+static void
+virHookMadeSweepOne(GKeyFile *note, const char *file, gboolean again, const char *uuid)
+{
+    g_autofree char *noted = g_key_file_get_string(note, GROUP, "uuid", NULL);
+    gint64 age = g_get_monotonic_time() - g_key_file_get_int64(note, GROUP, "time", NULL);
+
+    if (virHookMadeIn(note, "made") && (again || age >= VIR_HOOK_MADE_SECONDS * G_TIME_SPAN_SECOND)) {
+        virHookMadeRemove(note, FALSE);
+        unlink(file);
+    } else if (virHookMadeIn(note, "left") && again) {
+        if (g_strcmp0(noted, uuid) == 0)
+            virHookMadeRemove(note, FALSE);
+        unlink(file);
+    }
+}
+
+
 void
-virHookMadeSweep(const VirHookPlaces *places, const char *again)
+virHookMadeSweep(const VirHookPlaces *places, const char *again, const char *uuid)
 {
     g_autofree char *now = again ? virHookMadeFile(places, again) : NULL;
     g_autoptr(GDir) dir = g_dir_open(places->run_dir, 0, NULL);
@@ -252,15 +277,9 @@ virHookMadeSweep(const VirHookPlaces *places, const char *again)
     while (dir && (name = g_dir_read_name(dir))) {
         g_autofree char *file = g_build_filename(places->run_dir, name, NULL);
         g_autoptr(GKeyFile) note = virHookMadeLoad(file);
-        gint64 age;
 
-        if (!note || !virHookMadeIn(note, "made"))
-            continue;
-        age = g_get_monotonic_time() - g_key_file_get_int64(note, GROUP, "time", NULL);
-        if (age < VIR_HOOK_MADE_SECONDS * G_TIME_SPAN_SECOND && g_strcmp0(file, now) != 0)
-            continue;
-        virHookMadeRemove(note, FALSE);
-        unlink(file);
+        if (note)
+            virHookMadeSweepOne(note, file, g_strcmp0(file, now) == 0, uuid);
     }
 }
 
@@ -300,6 +319,29 @@ virHookMadeStarted(const VirHookPlaces *places, const char *guest, GError **erro
 }
 
 
+/* The files stay, as they are now. */
+static void
+virHookMadeLeave(GKeyFile *note, const char *file)
+{
+    g_auto(GStrv) groups = g_key_file_get_groups(note, NULL);
+    gsize i;
+
+    for (i = 0; groups[i]; i++) {
+        g_autofree char *path = g_key_file_get_string(note, groups[i], "path", NULL);
+        g_autofree char *identity = NULL;
+        g_autofree char *content = NULL;
+        struct stat sb;
+
+        if (!path || lstat(path, &sb) < 0)
+            continue;
+        /* one of another identity stays what it is: not ours */
+        virHookMadeIdentity(&sb, &identity, &content);
+        g_key_file_set_string(note, groups[i], "content", content);
+    }
+    virHookMadeEnter(note, file, "left");
+}
+
+
 void
 virHookMadeStopped(const VirHookPlaces *places, const char *guest)
 {
@@ -308,11 +350,14 @@ virHookMadeStopped(const VirHookPlaces *places, const char *guest)
     gboolean never_ran;
 
     /* made: it stopped before a new one comes, nothing to do with that one */
-    if (!note || virHookMadeIn(note, "made"))
+    if (!note || virHookMadeIn(note, "made") || virHookMadeIn(note, "left"))
         return;
 
     never_ran = virHookStatusRead(places, guest).waiting;
-    if (never_ran || virHookMadeIn(note, "incoming"))
-        virHookMadeRemove(note, never_ran);
+    if (!never_ran && virHookMadeIn(note, "started")) {
+        virHookMadeLeave(note, file);
+        return;
+    }
+    virHookMadeRemove(note, never_ran);
     unlink(file);
 }

@@ -24,11 +24,15 @@ G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(VirHookPlaces, virHookPlacesClear)
 #define VIR_HOOK_MADE_SECONDS 30
 
 /* Notes that @paths (char *) were made for @guest just now. */
-gboolean virHookMadeNote(const VirHookPlaces *places, const char *guest, GPtrArray *paths, GError **error);
+gboolean virHookMadeNote(const VirHookPlaces *places,
+                         const char *guest,
+                         const char *uuid,
+                         GPtrArray *paths,
+                         GError **error);
 
-/* Removes what is left of migrations that went no further; of @again, a guest
- * that comes once more, or NULL, without waiting for the time to be over. */
-void virHookMadeSweep(const VirHookPlaces *places, const char *again);
+/* Removes what is left of migrations that went no further; of @again with its
+ * @uuid, a guest that comes once more, or NULL, without waiting for the time to be over. */
+void virHookMadeSweep(const VirHookPlaces *places, const char *again, const char *uuid);
 
 /* 'prepare begin', 'started begin' and 'stopped end' of @guest. */
 void virHookMadePrepare(const VirHookPlaces *places, const char *guest);

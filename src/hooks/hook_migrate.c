@@ -197,7 +197,11 @@ virHookOverlayMake(const VirHookDisk *disk, GError **error)
 
 
 static gboolean
-virHookMigrateMake(const char *guest, GPtrArray *wanted, const VirHookPlaces *places, GError **error)
+virHookMigrateMake(const char *guest,
+                   const char *uuid,
+                   GPtrArray *wanted,
+                   const VirHookPlaces *places,
+                   GError **error)
 {
     g_autoptr(GPtrArray) made = g_ptr_array_new();
     gboolean ok = TRUE;
@@ -210,7 +214,7 @@ virHookMigrateMake(const char *guest, GPtrArray *wanted, const VirHookPlaces *pl
             g_ptr_array_add(made, disk->path);
     }
     if (ok && made->len > 0)
-        ok = virHookMadeNote(places, guest, made, error);
+        ok = virHookMadeNote(places, guest, uuid, made, error);
 
     for (i = 0; !ok && i < made->len; i++)
         unlink(g_ptr_array_index(made, i));
@@ -231,6 +235,7 @@ virHookMigrate(const char *guest,
     g_autoptr(VirHookClient) client = virHookClientNew(socket);
     g_autoptr(GPtrArray) disks = virHookDomainDisks(xml, len, error);
     g_autoptr(GPtrArray) wanted = NULL;
+    g_autofree char *uuid = virHookDomainUuid(xml, len);
 
     *changed = NULL;
     if (!disks)
@@ -239,5 +244,5 @@ virHookMigrate(const char *guest,
     wanted = virHookMigrating(disks, client);
     return virHookDomainArrive(xml, len, disks, changed, error) &&
         virHookMigrateFetch(wanted, client, config, error) &&
-        virHookMigrateMake(guest, wanted, places, error);
+        virHookMigrateMake(guest, uuid, wanted, places, error);
 }

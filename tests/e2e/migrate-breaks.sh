@@ -22,7 +22,13 @@ heavy_clone() {
     clone "$1"
     must host_exec A qemu-io -c 'write -P 7 40M 20M' $target/"$1"
 }
-half_way() { (($(stat -c %b "$(in_pool B "$1.qcow2")") * 512 > 4194304)); }
+# Half a disk, and not one that an attempt before this one left.
+left=
+half_way() {
+    local file
+    file=$(in_pool B "$1.qcow2")
+    [[ $(stat -c %i "$file") != "$left" ]] && (($(stat -c %b "$file") * 512 > 4194304))
+}
 # begin GUEST: its migration, until a part of the disk is on B
 begin() {
     host_shape A 40mbit
@@ -30,12 +36,29 @@ begin() {
     job=$!
     wait_for 60 half_way "$1" || fail "the copy does not begin: $(cat migrate.log)"
 }
-# ends_without GUEST: what was begun fails
+unshape() { tc qdisc del dev vA root && host_exec A tc qdisc del dev eth0 root; }
+is_undefined() { ! virsh_on B domstate "$1"; }
+restart_A() { libvirtd_start A --listen; }
+restart_B() { libvirtd_start B --listen; }
+# ends_without GUEST [COMMAND]: what was begun fails
 ends_without() {
     ! wait $job || fail 'the migration should have failed'
-    tc qdisc del dev vA root && host_exec A tc qdisc del dev eth0 root
+    ${2:-:}
+    unshape
     wait_for 60 is_gone "$1" || fail "left on B: $(host_exec B ls -lA $target "/run/libvirt/virt-torrentpool-hook")"
+    wait_for 60 is_free "$1" || fail "a job is left on A: $(virsh_on A domjobinfo "$1")"
     stays "$1"
+}
+is_free() { virsh_on A domjobinfo "$1" | grep -q 'None'; }
+# ends_forgotten GUEST: what was begun fails, and libvirt on B may have forgotten at once that it
+# was a migration.  Then the file stays, but goes with the next attempt.
+ends_forgotten() {
+    ! wait $job || fail 'the migration should have failed'
+    unshape
+    wait_for 60 is_free "$1" || fail "a job is left on A: $(virsh_on A domjobinfo "$1")"
+    wait_for 60 is_undefined "$1" || fail "$1 is still on B"
+    is "state of $1 on A" running "$(virsh_on A domstate "$1" | head -n1)"
+    left=$(stat -c %i "$(in_pool B "$1.qcow2")" 2>/dev/null)
 }
 is_gone() { [[ ! -e $(in_pool B "$1.qcow2") ]] && ! virsh_on B domstate "$1"; }
 
@@ -49,6 +72,26 @@ ends_without web01
 step 'QEMU dies on the destination half way'
 begin web01
 host_kill B qemu-system-x86 KILL
+ends_forgotten web01
+
+step 'libvirtd dies on the destination half way'
+begin web01
+libvirtd_kill B
+ends_without web01 restart_B
+
+step 'libvirtd dies on the source half way'
+begin web01
+libvirtd_kill A
+ends_without web01 restart_A
+
+step 'virsh dies half way'
+begin web01
+host_kill A virsh KILL
+ends_forgotten web01
+
+step 'aborted again: now nothing is left'
+begin web01
+must virsh_on A domjobabort web01
 ends_without web01
 
 step 'the disk of the destination is full'

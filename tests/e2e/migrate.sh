@@ -68,4 +68,10 @@ writer_start web06 "$(by_file web06.qcow2)"
 must migrate web06 --copy-storage-inc
 must virsh_on B migrate --live --copy-storage-inc web06 qemu+tcp://10.77.0.1/system --migrateuri tcp://10.77.0.1
 present "$(in_pool B web06.qcow2)"
-goes_on web06 A
+
+step 'and there again: but then it is in the way'
+left=$(stat -c '%i %w' "$(in_pool B web06.qcow2)")
+must migrate web06 --copy-storage-inc
+moved web06
+[[ $(stat -c '%i %w' "$(in_pool B web06.qcow2)") != "$left" ]] || fail 'what was left is written over'
+goes_on web06

@@ -127,7 +127,7 @@ stays() {
     is "state of $1 on A" running "$(virsh_on A domstate "$1" | head -n1)"
     ! virsh_on B domstate "$1" >/dev/null 2>&1 || fail "$1 is on B"
     absent "$(in_pool B "$1.qcow2")"
-    is 'notes on B' '' "$(ls "$(host_root B)/run/libvirt/virt-torrentpool-hook" 2>/dev/null)"
+    is 'notes on B' '' "$(grep -ls "/$1.qcow2" "$(host_root B)"/run/libvirt/virt-torrentpool-hook/*)"
 }
 # moved GUEST: it is on B, where it stands on B's own master
 moved() {
