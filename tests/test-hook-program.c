@@ -355,6 +355,27 @@ testClone(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 }
 
 
+/* Of a clone the guest would see the container. */
+static void
+testRawClone(Fixture *f, gconstpointer data G_GNUC_UNUSED)
+{
+    prepareFile(f, "pool/clone", "raw", "", "");
+    assertFailed(f, "'vda'", "/pool/clone'", "<driver name='qemu' type='qcow2'/>", NULL);
+    prepareFile(f, "pool/clone", "raw", "", "<readonly/>");
+    assertFailed(f, "type='qcow2'", NULL);
+
+    /* but a guest may have written anything into a raw disk */
+    scratchDo(&f->scratch, "qemu-img create -q -f qcow2 pool/private 1M");
+    prepareFile(f, "pool/private", "raw", "", "");
+    assertPassed(f);
+    prepareFile(f, "pool/waiting", "raw", "", "");
+    assertPassed(f);
+    g_assert_cmpint(renameat(f->scratch.dirfd, "pool/clone", f->scratch.dirfd, "clone"), ==, 0);
+    prepareFile(f, "clone", "raw", "", "");
+    assertPassed(f);
+}
+
+
 static void
 testWritableMaster(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 {
@@ -1039,6 +1060,7 @@ main(int argc, char **argv)
     g_test_init(&argc, &argv, NULL);
     TEST("elsewhere-passes-unconnected", TRUE, testElsewhere);
     TEST("clone-passes-unconnected", TRUE, testClone);
+    TEST("refuses-clone-as-raw", TRUE, testRawClone);
     TEST("refuses-writable-master", TRUE, testWritableMaster);
     TEST("allows-read-only-master", FALSE, testReadOnlyMaster);
     TEST("volume-disk", TRUE, testVolumeDisk);

@@ -29,6 +29,7 @@ fuzzSeeds(void)
         "<domain type='kvm'><metadata><m:migration xmlns:m='http://libvirt.org/schemas/storagepool/torrent/migration/1.0'>"
         "<m:disk target='vda' master='m' format='raw' capacity='1' magnet='magnet:?'/></m:migration></metadata>"
         "<devices><disk type='file'><source file='/p/v'/><target dev='vda'/></disk></devices></domain>",
+        "<domain type='xen' id='3'><devices><disk type='file'><source file='/p/v'/></disk></devices></domain>",
         "<!DOCTYPE d [<!ENTITY e 'x'>]><domain><devices>&e;</devices></domain>",
     };
     GPtrArray *seeds = g_ptr_array_new_with_free_func((GDestroyNotify)g_bytes_unref);
@@ -45,9 +46,11 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     g_autoptr(GError) error = NULL;
     g_autoptr(GPtrArray) disks = virHookDomainDisks((const char *)data, size, &error);
+    guint id = 0;
     guint i;
 
     g_assert_true(!disks == !!error);
+    g_assert_true(!virHookDomainXenId((const char *)data, size, &id) || (disks && id > 0));
     for (i = 0; disks && i < disks->len; i++) {
         const VirHookDisk *disk = disks->pdata[i];
 
