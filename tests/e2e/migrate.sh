@@ -48,12 +48,20 @@ echo "  master $((master_mib * 1048576)) bytes; --copy-storage-inc $inc bytes, -
 ((inc * 4 < master_mib * 1048576)) || fail "$inc bytes for a master of $master_mib MiB"
 ((all > master_mib * 1048576)) || fail "--copy-storage-all is no measure: $all bytes"
 
-step 'a disk of type volume, by the daemon of the source itself'
+step 'two disks of type volume on two masters, moved by the daemon of the source itself'
+random_qcow2 data.qcow2 2 64M
+publish A data.qcow2
 clone web04.qcow2
-writer_start web04 "$(by_volume web04.qcow2)"
+must virsh_on A vol-clone --pool $pool data.qcow2 web04-data.qcow2
+must host_exec A qemu-io -c 'write -P 5 1M 64k' $target/web04-data.qcow2
+second="<disk type='volume'><driver name='qemu' type='qcow2'/><source pool='$pool' volume='web04-data.qcow2'/><target dev='vdb' bus='virtio'/></disk>"
+writer_start web04 "$(by_volume web04.qcow2)" '' "$second"
 must migrate web04 --copy-storage-inc --p2p
 moved web04
+is 'backing of the second disk' data.qcow2 "$(backing B web04-data.qcow2)"
 goes_on web04
+must host_exec B qemu-img convert -O raw $target/web04-data.qcow2 "$LAB/B.raw"
+must host_exec A qemu-img compare -q -f qcow2 -F raw $target/web04-data.qcow2 "$LAB/B.raw"
 
 step 'a clone that is larger than its master'
 must virsh_on A vol-create-as $pool web05.qcow2 200M --format qcow2 --backing-vol debian.qcow2 --backing-vol-format qcow2

@@ -74,14 +74,14 @@ writer_disk() {
     rm writer.raw
 }
 
-# writer_xml NAME DISK-SOURCE [<torrent:disk> attributes]
+# writer_xml NAME DISK-SOURCE [<torrent:disk> attributes [more devices]]
 writer_xml() {
     cat <<-X
 	<domain type='qemu'><name>$1</name><memory unit='MiB'>16</memory><vcpu>1</vcpu>
 	  ${3:+$(metadata "$3")}
 	  <os><type arch='x86_64' machine='pc'>hvm</type></os>
 	  <devices><emulator>/usr/bin/qemu-system-x86_64</emulator>
-	    <disk type='${2%%:*}'><driver name='qemu' type='qcow2'/><source ${2#*:}/><target dev='vda' bus='virtio'/></disk>
+	    <disk type='${2%%:*}'><driver name='qemu' type='qcow2'/><source ${2#*:}/><target dev='vda' bus='virtio'/></disk>${4:-}
 	    <serial type='file'><source path='/var/log/libvirt/$1.serial'/></serial>
 	    <controller type='usb' model='none'/><memballoon model='none'/></devices></domain>
 	X
@@ -97,7 +97,7 @@ told() {
 by_file() { echo "file:file='$target/$1'"; }
 by_volume() { echo "volume:pool='$pool' volume='$1'"; }
 
-# writer_start NAME DISK-SOURCE [<torrent:disk> attributes]: defined and started on A
+# writer_start NAME DISK-SOURCE [<torrent:disk> attributes [more devices]]: defined and started on A
 writer_start() {
     writer_xml "$@" >"$1.xml"
     must virsh_on A define "$1.xml"
