@@ -486,8 +486,9 @@ static void
 testSizes(void)
 {
     static const gsize sizes[] = {
-        1, 16 * KIB - 1, 16 * KIB, 16 * KIB + 1, 48 * KIB, 256 * KIB - 1, 256 * KIB,
-        256 * KIB + 1, 3 * 256 * KIB + 16 * KIB, 5 * 256 * KIB, 8 * 256 * KIB + 7,
+        1, 16 * KIB - 1, 16 * KIB, 16 * KIB + 1, 48 * KIB, 32 * KIB - 1, 32 * KIB,
+        32 * KIB + 1, 3 * 32 * KIB + 16 * KIB, 5 * 32 * KIB, 8 * 32 * KIB + 7,
+        8 * 256 * KIB + 7,
     };
     g_autoptr(Host) a = hostNew(NULL);
     g_autoptr(Host) b = hostNew(NULL);
@@ -651,6 +652,15 @@ testResumeDamaged(void)
     assertFetched(a, b, "m");
 }
 
+static guint32
+pieceLength(GBytes *metainfo)
+{
+    g_autoptr(VirTorrentMetainfo) info = virTorrentMetainfoParse(metainfo, NULL);
+
+    g_assert_nonnull(info);
+    return info->piece_length;
+}
+
 static void
 testCheckCorrupt(void)
 {
@@ -670,7 +680,7 @@ testCheckCorrupt(void)
     while (hostStatus(b, "m").state == VIR_TORRENT_CHECKING)
         turn(until, "check");
     g_assert_cmpint(hostStatus(b, "m").state, ==, VIR_TORRENT_DOWNLOADING);
-    g_assert_cmpuint(hostStatus(b, "m").done, ==, 2 * MIB - 256 * KIB);
+    g_assert_cmpuint(hostStatus(b, "m").done, ==, 2 * MIB - pieceLength(metainfo));
 
     /* and only that piece comes from the swarm */
     addPeer(b, "m", a);
@@ -1411,7 +1421,7 @@ testFaultFetch(void)
     assertFetched(a, b, "m");
     g_assert_cmpuint(virTorrentFakeFired("corrupt"), ==, 2);
     g_assert_cmpuint(virTorrentFakeFired("stall"), ==, 3);
-    g_assert_cmpuint(hostStatus(b, "m").downloaded, ==, 2 * MIB + 2 * 256 * KIB);
+    g_assert_cmpuint(hostStatus(b, "m").downloaded, ==, 2 * MIB + 2 * pieceLength(metainfo));
 
     for (i = 0; i < G_N_ELEMENTS(deadly); i++) {
         g_autofree char *id = g_strdup(deadly[i]);

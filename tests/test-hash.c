@@ -332,13 +332,15 @@ testPieceLength(void)
 {
     guint64 size;
 
-    g_assert_cmpuint(virTorrentPieceLength(1), ==, 256 * KIB);
+    g_assert_cmpuint(virTorrentPieceLength(1), ==, 32 * KIB);
+    g_assert_cmpuint(virTorrentPieceLength(200 * MIB), ==, 64 * KIB);
+    g_assert_cmpuint(virTorrentPieceLength(KIB * MIB), ==, 256 * KIB);
     g_assert_cmpuint(virTorrentPieceLength(10 * KIB * MIB), ==, 2 * MIB);
     for (size = 1; size <= VIR_TORRENT_SIZE_MAX; size = size * 3 / 2 + 1) {
         guint32 length = virTorrentPieceLength(size);
 
         g_assert_cmpuint(length & (length - 1), ==, 0);
-        g_assert_cmpuint(length, >=, 256 * KIB);
+        g_assert_cmpuint(length, >=, 32 * KIB);
         g_assert_cmpuint(length, <=, VIR_TORRENT_PIECE_LENGTH_MAX);
         g_assert_cmpuint((size + length - 1) / length, <=, VIR_TORRENT_PIECES_MAX);
     }

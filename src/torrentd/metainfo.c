@@ -378,11 +378,16 @@ virTorrentMetainfoParse(GBytes *metainfo, GError **error)
 guint32
 virTorrentPieceLength(guint64 size)
 {
-    /* 256 KiB measured best for time to the last host (pieces travel on as soon
-     * as they are whole); above 2 GiB it grows, so that the lists of pieces that
-     * peers exchange stay below 8192 entries, up to 16 MiB. */
-    guint32 length = 256 * 1024;
+    /* The larger the pieces, the later the first of them travel on: until each
+     * of N hosts has one, the others wait, and N/2 in the number of pieces is
+     * the part of all time that it takes.  The smaller they are, the more is told
+     * about them: at 2048 to 4095 pieces (of 32 KiB or more) both stay below 1 %
+     * for some ten hosts.  From 1 GiB on 256 KiB are small enough, and above
+     * 2 GiB lists of 8192 pieces are long enough, up to 16 MiB a piece. */
+    guint32 length = 32 * 1024;
 
+    while (length < 256 * 1024 && size / length >= 4096)
+        length *= 2;
     while (length < 16 * 1024 * 1024 && size / length >= 8192)
         length *= 2;
     /* beyond 128 GiB the number of pieces grows, up to what readers take */
