@@ -31,6 +31,7 @@
 #include "i18n.h"
 #include "listen.h"
 #include "metainfo.h"
+#include "reveal.h"
 
 #include <algorithm>
 #include <cerrno>
@@ -53,9 +54,13 @@
 #include <libtorrent/add_torrent_params.hpp>
 #include <libtorrent/alert_types.hpp>
 #include <libtorrent/announce_entry.hpp>
+#include <libtorrent/entry.hpp>
+#include <libtorrent/extensions.hpp>
 #include <libtorrent/ip_filter.hpp>
 #include <libtorrent/magnet_uri.hpp>
+#include <libtorrent/peer_connection_handle.hpp>
 #include <libtorrent/peer_info.hpp>
+#include <libtorrent/peer_request.hpp>
 #include <libtorrent/posix_disk_io.hpp>
 #include <libtorrent/read_resume_data.hpp>
 #include <libtorrent/session.hpp>
@@ -279,6 +284,12 @@ setLan(lt::settings_pack &p)
     p.set_int(sp::max_out_request_queue, 16);
     p.set_int(sp::whole_pieces_threshold, 0);
 
+    /* What waits in a send buffer cannot be asked of anybody else any more, and what
+     * an origin sends next is late by it: 50 ms at the rate of the moment instead
+     * of half a second. */
+    p.set_int(sp::send_buffer_watermark_factor, 5);
+    p.set_int(sp::send_buffer_low_watermark, 16 * 1024);
+
     /* Hosts trust each other: everybody is served at once.  Slots and the local
      * peer class, which libtorrent exempts from limits, go together (see
      * applySettings on peer classes). */
@@ -402,6 +413,230 @@ parseEndpoint(char const *text, lt::tcp::endpoint &out)
         return false;
     out = lt::tcp::endpoint(lt::make_address(host, ec), port);
     return !ec;
+}
+
+/* --- showing pieces one by one (reveal.h) ------------------------------------------ */
+
+/* In the extension handshake: that we know of this, or that we do it. */
+constexpr char REVEAL_KEY[] = "tp_reveal";
+constexpr int REVEAL_KNOWN = 1, REVEAL_DOING = 2;
+
+/* Message ids of BEP 3 and BEP 6. */
+constexpr int MSG_HAVE = 4, MSG_HAVE_ALL = 14;
+
+/* Of each torrent; lives in the network thread.  On a torrent that was complete
+ * when it was added it decides what peers see; on others it keeps a connection
+ * to an origin that seems to have nothing.
+ *
+ * The origin cannot keep libtorrent from saying that it has everything.  It has
+ * said REVEAL_DOING before, and a host that knows of it ignores the first time. */
+class Revealer : public lt::torrent_plugin, public std::enable_shared_from_this<Revealer> {
+    class Peer;
+
+    VirTorrentReveal *m_reveal = nullptr;   /* of an origin */
+    bool const m_known;                     /* not while only the dictionary is fetched */
+    std::vector<Peer *> m_peers;
+
+    void show();
+
+public:
+    explicit Revealer(Torrent const &t) : m_known(!t.metadata_only)
+    {
+        /* a way to measure what all of this is good for */
+        if (t.seed && t.info && !g_getenv("TORRENTPOOL_SHOW_ALL"))
+            m_reveal = virTorrentRevealNew(t.info->size, t.info->piece_length, g_random_int());
+    }
+    Revealer(Revealer const &) = delete;
+    Revealer &operator=(Revealer const &) = delete;
+    ~Revealer() override { virTorrentRevealFree(m_reveal); }
+
+    std::shared_ptr<lt::peer_plugin> new_connection(lt::peer_connection_handle const &pc) override;
+    void tick() override { show(); }
+};
+
+class Revealer::Peer : public lt::peer_plugin {
+    std::shared_ptr<Revealer> m_torrent;
+    lt::peer_connection_handle m_pc;
+    VirTorrentRevealHost *m_host = nullptr; /* to an origin */
+    bool m_doing = false;                   /* we said so */
+    bool m_remote_knows = false, m_remote_doing = false;
+    bool m_ignored = false;                 /* its first "have all" */
+
+    void gone()
+    {
+        auto &peers = m_torrent->m_peers;
+
+        peers.erase(std::remove(peers.begin(), peers.end(), this), peers.end());
+        if (m_host)
+            virTorrentRevealLost(m_torrent->m_reveal, m_host);
+        m_host = nullptr;
+    }
+
+    /* Two hosts that hear of each other at the same time call each other.  When
+     * their listen ports become known libtorrent closes the one of the two
+     * connections that is incoming - on both sides, so that none is left, for
+     * seconds.  So the one that the lower address called is kept, unless that is
+     * not through yet. */
+    void settle(int port)
+    {
+        lt::tcp::endpoint const here = m_pc.local_endpoint();
+        lt::tcp::endpoint const there(m_pc.remote().address(), static_cast<std::uint16_t>(port));
+
+        if (m_pc.is_outgoing())
+            return;
+        for (Peer *other : m_torrent->m_peers) {
+            if (!other->m_pc.is_outgoing() || other->m_pc.remote() != there ||
+                other->m_pc.is_disconnecting())
+                continue;
+            if (there < here || other->m_pc.is_connecting())
+                other->m_pc.disconnect(lt::errors::duplicate_peer_id, lt::operation_t::bittorrent);
+            return;
+        }
+    }
+
+    /* something happened to m_host */
+    bool show() const
+    {
+        m_torrent->show();
+        return false;
+    }
+
+public:
+    Peer(std::shared_ptr<Revealer> torrent, lt::peer_connection_handle const &pc)
+        : m_torrent(std::move(torrent)), m_pc(pc)
+    {
+        m_torrent->m_peers.push_back(this);
+        if (m_torrent->m_reveal)
+            m_host = virTorrentRevealAdd(m_torrent->m_reveal, this);
+    }
+    Peer(Peer const &) = delete;
+    Peer &operator=(Peer const &) = delete;
+    ~Peer() override { gone(); }
+
+    void showPiece(guint32 piece)
+    {
+        char const msg[] = { 0, 0, 0, 5, MSG_HAVE,
+                             static_cast<char>(piece >> 24), static_cast<char>(piece >> 16),
+                             static_cast<char>(piece >> 8), static_cast<char>(piece) };
+
+        m_pc.send_buffer(msg, sizeof(msg));
+    }
+
+    void showAll()
+    {
+        char const msg[] = { 0, 0, 0, 1, MSG_HAVE_ALL };
+
+        m_pc.send_buffer(msg, sizeof(msg));
+    }
+
+    void add_handshake(lt::entry &handshake) override
+    {
+        m_doing = m_host && virTorrentRevealActive(m_torrent->m_reveal);
+        if (m_torrent->m_known)
+            handshake[REVEAL_KEY] = m_doing ? REVEAL_DOING : REVEAL_KNOWN;
+    }
+
+    bool on_extension_handshake(lt::bdecode_node const &handshake) override
+    {
+        auto const value = handshake.dict_find_int_value(REVEAL_KEY, 0);
+
+        m_remote_knows = m_torrent->m_known && value >= REVEAL_KNOWN;
+        m_remote_doing = value == REVEAL_DOING;
+        settle(static_cast<int>(handshake.dict_find_int_value("p", 0)));
+        /* it need not say first that it is interested, nor ever again */
+        if (m_remote_knows)
+            m_pc.maybe_unchoke_this_peer();
+        if (!m_remote_knows || !m_doing)
+            return true;
+        virTorrentRevealSteer(m_host);
+        show();
+        return true;
+    }
+
+    /* It will be, with the next piece: choking it in between costs two messages'
+     * time for each piece. */
+    bool on_not_interested() override { return m_remote_knows; }
+
+    bool can_disconnect(lt::error_code const &ec) override
+    {
+        return !m_remote_doing || ec != lt::errors::uninteresting_upload_peer;
+    }
+
+    bool on_have_all() override
+    {
+        /* another origin has given nothing to anybody by that */
+        if (m_host && m_remote_doing)
+            return false;
+        if (m_remote_doing && !m_ignored)
+            return m_ignored = true;
+        if (!m_host)
+            return false;
+        virTorrentRevealHasAll(m_torrent->m_reveal, m_host);
+        return show();
+    }
+
+    bool on_have(lt::piece_index_t piece) override
+    {
+        if (!m_host)
+            return false;
+        virTorrentRevealHas(m_torrent->m_reveal, m_host, static_cast<guint32>(static_cast<int>(piece)));
+        return show();
+    }
+
+    bool on_bitfield(lt::bitfield const &bits) override
+    {
+        if (!m_host)
+            return false;
+        for (int i = 0; i < bits.size(); i++) {
+            if (bits[i])
+                virTorrentRevealHas(m_torrent->m_reveal, m_host, static_cast<guint32>(i));
+        }
+        return show();
+    }
+
+    void sent_piece(lt::peer_request const &r) override
+    {
+        if (!m_host)
+            return;
+        virTorrentRevealSent(m_host, static_cast<guint32>(static_cast<int>(r.piece)),
+                             static_cast<guint32>(r.length));
+        show();
+    }
+
+    void on_disconnect(lt::error_code const &) override
+    {
+        gone();
+        show();
+    }
+};
+
+std::shared_ptr<lt::peer_plugin>
+Revealer::new_connection(lt::peer_connection_handle const &pc)
+{
+    if (pc.type() != lt::connection_type::bittorrent)
+        return nullptr;
+    return std::make_shared<Peer>(shared_from_this(), pc);
+}
+
+void
+Revealer::show()
+{
+    double const now = static_cast<double>(g_get_monotonic_time()) / G_USEC_PER_SEC;
+    gpointer peer;
+    guint32 piece;
+
+    while (m_reveal) {
+        switch (virTorrentRevealNext(m_reveal, now, &peer, &piece)) {
+        case VIR_TORRENT_REVEAL_PIECE:
+            static_cast<Peer *>(peer)->showPiece(piece);
+            break;
+        case VIR_TORRENT_REVEAL_ALL:
+            static_cast<Peer *>(peer)->showAll();
+            break;
+        default:
+            return;
+        }
+    }
 }
 
 } /* namespace */
@@ -529,6 +764,12 @@ Engine::start(VirTorrentEngineSettings const &s, GError **error)
 
     session = std::make_unique<lt::session>(std::move(params), lt::session_flags_t{});
     session->set_alert_notify([w = wake] { w->ring(); });
+    session->add_extension([](lt::torrent_handle const &, lt::client_data_t data) {
+        /* within add_torrent(), whose caller waits */
+        Torrent const *t = data.get<Torrent>();
+
+        return t ? std::make_shared<Revealer>(*t) : std::shared_ptr<Revealer>();
+    });
 
     /* Everybody is in the global class alone, none in the one of local peers:
      * limits and slots hold on a LAN too. */
@@ -749,6 +990,7 @@ Engine::start(Torrent &t, lt::add_torrent_params params)
         params.renamed_files[lt::file_index_t(0)] = t.file;
     }
     params.name = t.file;
+    params.userdata = lt::client_data_t(&t);
     params.dht_nodes.clear();       /* the pool says whom to bootstrap from */
     params.trackers = trackersOf(t);
     params.tracker_tiers.clear();
