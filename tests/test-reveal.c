@@ -124,7 +124,8 @@ serve(Play *play, guint i, guint32 *piece)
     return TRUE;
 }
 
-/* One piece to each host in turn, which at once gives it to all others. */
+/* One piece to each host in turn, after @seconds, which at once gives it to all
+ * others. */
 static gboolean
 turn(Play *play, double seconds)
 {
@@ -165,7 +166,7 @@ testOnce(void)
     for (guint i = 0; i < HOSTS; i++)
         join(play, i, TRUE);
     g_assert_true(virTorrentRevealActive(play->reveal));
-    while (turn(play, 0.001))
+    while (turn(play, 0.02))
         ;
     g_assert_false(virTorrentRevealActive(play->reveal));
     assertShown(play, 1, 1);
@@ -276,7 +277,7 @@ testLost(void)
     }
     g_assert_cmpuint(play->peers[0].count, >, 5);
     leave(play, 0);
-    while (turn(play, 0.001))
+    while (turn(play, 0.02))
         ;
     for (guint i = 1; i < HOSTS; i++) {
         g_assert_cmpuint(play->peers[i].count, ==, PIECES);
@@ -294,7 +295,7 @@ testHung(void)
     for (guint i = 0; i < HOSTS; i++)
         join(play, i, TRUE);
     play->peers[3].hung = TRUE;
-    while (turn(play, 0.001) || play->peers[3].given == 0)
+    while (turn(play, 0.02) || play->peers[3].given == 0)
         play->now += 0.1;
     g_assert_cmpuint(play->peers[3].given, ==, 1);
     for (guint i = 0; i < HOSTS; i++) {
@@ -315,7 +316,7 @@ testStrangers(void)
         have(play, 0, p);
     virTorrentRevealHas(play->reveal, play->peers[0].host, PIECES);
     virTorrentRevealHas(play->reveal, play->peers[0].host, G_MAXUINT32);
-    while (turn(play, 0.001))
+    while (turn(play, 0.02))
         ;
     g_assert_cmpuint(play->peers[0].given, ==, 0);
     g_assert_false(play->peers[0].all);
@@ -346,8 +347,8 @@ testTwoOrigins(void)
         join(b, i, TRUE);
     }
     for (gboolean any = TRUE; any;) {
-        any = turn(a, 0.001);
-        any = turn(b, 0.001) || any;
+        any = turn(a, 0.02);
+        any = turn(b, 0.02) || any;
         for (guint i = 0; i < HOSTS; i++) {
             for (guint32 p = 0; p < PIECES; p++) {
                 if (a->peers[i].has[p])
@@ -361,8 +362,8 @@ testTwoOrigins(void)
         g_assert_cmpuint(a->shown[p] + b->shown[p], >=, 1);
         both += a->shown[p] + b->shown[p] - 1;
     }
-    /* but for what both show at the same moment */
-    g_assert_cmpuint(both, <, PIECES / 4);
+    /* but for what both show at the same moment: of 400 pieces some 20 at a time */
+    g_assert_cmpuint(both, <, PIECES / 2);
 }
 
 /* A host that comes when the others are nearly done is served like them. */
@@ -374,12 +375,12 @@ testLate(void)
     for (guint i = 0; i < HOSTS - 1; i++)
         join(play, i, TRUE);
     while (play->peers[0].count < PIECES - 100)
-        g_assert_true(turn(play, 0.001));
+        g_assert_true(turn(play, 0.02));
     join(play, HOSTS - 1, TRUE);
     for (guint k = 0; k < 3; k++)
-        turn(play, 0.001);
+        turn(play, 0.02);
     g_assert_cmpuint(play->peers[HOSTS - 1].given, >, 0);
-    while (turn(play, 0.001))
+    while (turn(play, 0.02))
         ;
     g_assert_true(play->peers[HOSTS - 1].all);
     assertShown(play, 1, 1);
