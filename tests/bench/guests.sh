@@ -4,23 +4,30 @@
 . "$(dirname "$0")/../lib/guest.sh"
 lab_enter "$@"
 
-calls=300 starts=20 rounds=5 master_mib=256
-((BENCH_QUICK)) && calls=100 starts=8 rounds=2 master_mib=64
+calls=300 starts=30 rounds=5 master_mib=256
+((BENCH_QUICK)) && calls=100 starts=12 rounds=2 master_mib=64
 
 host_with_hook A 10.77.0.1 --listen
 host_with_hook B 10.77.0.2 --listen
-# C starts guests as A does, but without the hook.
+# C starts guests as A does, but without the hook; D with one that does nothing.
 host_start C 10.77.0.3
+host_start D 10.77.0.4
+mkdir -p "$(host_root D)/etc/libvirt/hooks/qemu.d"
+cp /bin/true "$(host_root D)/etc/libvirt/hooks/qemu.d/50-true"
 libvirtd_start C
-for host in A B C; do
+libvirtd_start D
+for host in A B C D; do
     pool_start_new $host
 done
 writer_disk debian.qcow2 $master_mib
 publish A debian.qcow2
 publish C debian.qcow2
+publish D debian.qcow2
 must qemu-img create -q -f qcow2 "$(host_root A)$images/plain.qcow2" 64M
 
 calc() { awk "BEGIN { printf \"%.3f\\n\", $1 }"; }
+# Of starts the quickest counts: other work can only make one slower.
+best() { sort -g "$1" | head -n 1; }
 median() { sort -g "$1" | awk '{ v[NR] = $1 } END { print v[int((NR + 1) / 2)] }'; }
 
 # --- the hook alone: each call is a process with the domain on its stdin
@@ -59,21 +66,20 @@ start_ms() {
     calc "($EPOCHREALTIME - $begin) * 1000"
     must virsh_on "$1" destroy clone
 }
-must virsh_on C vol-clone --pool $pool debian.qcow2 clone.qcow2
-for host in A C; do
+for host in C D; do
+    must virsh_on $host vol-clone --pool $pool debian.qcow2 clone.qcow2
+done
+for host in A C D; do
     must virsh_on $host define "$LAB/clone.xml"
     start_ms $host >/dev/null
 done
+in_turn=(A C D A C)
 for ((round = 0; round < starts; round++)); do
-    if ((round % 2)); then
-        with=$(start_ms A) without=$(start_ms C)
-    else
-        without=$(start_ms C) with=$(start_ms A)
-    fi
-    echo "$with" >>with.ms
-    echo "$without" >>without.ms
-    calc "$with - $without" >>more.ms
+    for host in "${in_turn[@]:round % 3:3}"; do
+        start_ms $host >>start-$host.ms
+    done
 done
+host_stop D
 host_stop C
 
 # --- migration of a guest that keeps writing
@@ -106,8 +112,9 @@ done
     printf '/bin/true\t%s\n' "$(median true.ms)"
 } >hook.tsv
 {
-    printf 'with the hook\t%s\n' "$(median with.ms)"
-    printf 'without\t%s\n' "$(median without.ms)"
+    printf 'with the hook\t%s\n' "$(best start-A.ms)"
+    printf 'with a hook that does nothing\t%s\n' "$(best start-D.ms)"
+    printf 'without\t%s\n' "$(best start-C.ms)"
 } >start.tsv
 {
     printf -- '--copy-storage-inc\t%s\n' "$(calc "$(median inc.bytes) / 1048576")"
@@ -117,9 +124,10 @@ done
 
 printf '%-44s %10s   (median of 10 rounds of %d)\n' 'one call' ms $((calls / 10))
 awk -F '\t' '{ printf "%-44s %10.2f\n", $1, $2 }' hook.tsv
-printf '\n%-44s %10s   (median of %d)\n' 'start of a guest on a complete master' ms $starts
-awk -F '\t' '{ printf "%-44s %10.1f\n", $1, $2 }' start.tsv
-printf '%-44s %10.1f\n' 'the difference, start by start' "$(median more.ms)"
+printf '\n%-44s %10s %10s   (the best, the median of %d, in turn)\n' 'start of a guest on a complete master' ms ms $starts
+printf '%-44s %10.1f %10.1f\n' 'with the hook' "$(best start-A.ms)" "$(median start-A.ms)" \
+       'with a hook that does nothing' "$(best start-D.ms)" "$(median start-D.ms)" \
+       without "$(best start-C.ms)" "$(median start-C.ms)"
 printf '\n%-44s %10s %10s %10s   (median of %d)\n' "migration, a master of $((master_mib + 64)) MiB" 'MiB' 'downtime ms' 'ms' $rounds
 for way in inc first all; do
     case $way in
@@ -135,8 +143,9 @@ awk -v title='Start of a guest on a complete master' -v unit=ms -f "$plot" start
 awk -v title="Bytes of a migration" -v unit=MiB -f "$plot" migrate.tsv >"$BENCH_OUT/migrate.svg"
 {
     echo "figure hook.idle_ms $(median plain.ms)"
-    echo "figure hook.start_overhead_ms $(median more.ms)"
-    echo "figure hook.start_over_without $(calc "$(median with.ms) / $(median without.ms)")"
+    echo "figure hook.start_overhead_ms $(calc "$(best start-A.ms) - $(best start-C.ms)")"
+    echo "figure hook.start_over_without $(calc "$(best start-A.ms) / $(best start-C.ms)")"
+    echo "figure hook.start_over_idle_hook $(calc "$(best start-A.ms) / $(best start-D.ms)")"
     echo "figure migrate.inc_bytes_over_all $(calc "$(median inc.bytes) / $(median all.bytes)")"
     echo "figure migrate.inc_downtime_ms $(median inc.down)"
     echo "figure migrate.all_downtime_ms $(median all.down)"
