@@ -8,7 +8,7 @@ function x_of(i) { return left + (i - 0.5) * width / n }
 function y_of(v) { return top + height - (v - 1) / (most - 1) * height }
 $1 != "equal" { next }
 !($2 in seen) { seen[$2] = 1; ns[++n] = $2 }
-!($3 in color) { ways[++w] = $3; color[$3] = w == 1 ? "#2a6fb0" : sprintf("hsl(%d,45%%,45%%)", w * 47 % 360) }
+!($3 in color) { ways[++w] = $3; color[$3] = w == 1 ? "#2a6fb0" : sprintf("hsl(%d,50%%,45%%)", w * 137 % 360) }
 $4 != "-" && (!(($2, $3) in best) || $5 < best[$2, $3]) { best[$2, $3] = $5; if ($5 > most) most = $5 }
 END {
     if (!n || !most) exit
