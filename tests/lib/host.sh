@@ -273,7 +273,7 @@ host_kill() {
     pids=$(host_pids "$1" "$2") || return 0
     # shellcheck disable=SC2086
     host_exec "$1" kill "-${3:-TERM}" $pids
-    wait_for 15 host_lacks "$1" "$2" || die "$2 on $1 survives signal ${3:-TERM}"
+    wait_for 60 host_lacks "$1" "$2" || die "$2 on $1 survives signal ${3:-TERM}"
 }
 host_lacks() { ! host_pids "$1" "$2" >/dev/null; }
 

@@ -17,6 +17,7 @@ guest_disk() {
     mkdir -p "$tree/boot/grub"
     cat >"$tree/boot/grub/grub.cfg" <<-'X'
 	set pager=0
+	set enable_progress_indicator=0
 	echo "GUEST runs"
 	cat /word
 	if hashsum --hash sha256 --check /sums; then echo "GUEST reads what it should"; fi
