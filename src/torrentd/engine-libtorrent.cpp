@@ -27,6 +27,7 @@
 
 #include <config.h>
 
+#include "disk.h"
 #include "engine-base.h"
 #include "i18n.h"
 #include "listen.h"
@@ -42,6 +43,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <thread>
 #include <vector>
@@ -51,17 +53,22 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <boost/asio/executor_work_guard.hpp>
+#include <boost/asio/post.hpp>
 #include <libtorrent/add_torrent_params.hpp>
 #include <libtorrent/alert_types.hpp>
 #include <libtorrent/announce_entry.hpp>
+#include <libtorrent/disk_buffer_holder.hpp>
+#include <libtorrent/disk_interface.hpp>
+#include <libtorrent/disk_observer.hpp>
 #include <libtorrent/entry.hpp>
 #include <libtorrent/extensions.hpp>
+#include <libtorrent/file_storage.hpp>
 #include <libtorrent/ip_filter.hpp>
 #include <libtorrent/magnet_uri.hpp>
 #include <libtorrent/peer_connection_handle.hpp>
 #include <libtorrent/peer_info.hpp>
 #include <libtorrent/peer_request.hpp>
-#include <libtorrent/posix_disk_io.hpp>
 #include <libtorrent/read_resume_data.hpp>
 #include <libtorrent/session.hpp>
 #include <libtorrent/session_params.hpp>
@@ -232,6 +239,340 @@ guard(F func) noexcept
         g_warning("%s", error->message);
 }
 
+/* --- files ---------------------------------------------------------------------- */
+
+/* libtorrent's view of disk.h.  It asks in its network thread, and there its handlers
+ * are called: the workers only post that there is something to dispatch.  Handlers are
+ * moved, never copied: the space for hashes belongs to them.  While something is
+ * outstanding the network thread does not end. */
+class DiskIo final : public lt::disk_interface, lt::buffer_allocator_interface {
+    lt::io_context &m_ios;
+    VirTorrentDisk *m_disk = nullptr;
+    std::vector<VirTorrentDiskFile *> m_files;  /* by storage_index_t; NULL: free */
+    std::vector<std::uint64_t> m_sizes;         /* of each */
+    std::vector<std::weak_ptr<lt::disk_observer>> m_waiting;
+    std::optional<boost::asio::executor_work_guard<lt::io_context::executor_type>> m_work;
+    std::size_t m_outstanding = 0;
+
+    template <typename F> struct Call {
+        DiskIo *io;
+        F func;
+    };
+
+    template <typename F> static void run(VirTorrentDiskResult *result, gpointer opaque)
+    {
+        std::unique_ptr<Call<F>> const call(static_cast<Call<F> *>(opaque));
+
+        guard([&] { call->func(*result); });
+        if (--call->io->m_outstanding == 0)
+            call->io->m_work.reset();
+    }
+
+    /* Calls @start with what the functions of disk.h take as their last arguments. */
+    template <typename F, typename S> auto begin(F func, S start)
+    {
+        auto call = std::make_unique<Call<F>>(Call<F>{this, std::move(func)});
+
+        if (m_outstanding++ == 0)
+            m_work.emplace(m_ios.get_executor());
+        return start(&DiskIo::run<F>, static_cast<gpointer>(call.release()));
+    }
+
+    static void notify(gpointer opaque)
+    {
+        auto io = static_cast<DiskIo *>(opaque);
+
+        boost::asio::post(io->m_ios, [io] { io->dispatch(); });
+    }
+
+    void dispatch()
+    {
+        virTorrentDiskDispatch(m_disk);
+        if (m_waiting.empty() || !virTorrentDiskMayWrite(m_disk))
+            return;
+        auto const waiting = std::exchange(m_waiting, {});
+        for (auto const &weak : waiting) {
+            if (auto observer = weak.lock())
+                observer->on_disk();
+        }
+    }
+
+    VirTorrentDiskFile *file(lt::storage_index_t index) const
+    {
+        return m_files[static_cast<std::uint32_t>(index)];
+    }
+
+    static std::uint32_t number(lt::piece_index_t piece)
+    {
+        return static_cast<std::uint32_t>(static_cast<int>(piece));
+    }
+
+    static lt::storage_error error(VirTorrentDiskResult const &result)
+    {
+        static lt::operation_t const ops[] = {lt::operation_t::file_open, lt::operation_t::file_read,
+                                              lt::operation_t::file_write, lt::operation_t::file_stat};
+
+        if (!result.err)
+            return {};
+        return {result.err == ENODATA ? lt::error_code(lt::errors::file_too_short)
+                                      : lt::error_code(result.err, boost::system::system_category()),
+                lt::file_index_t(0), ops[result.op]};
+    }
+
+    static lt::storage_error unsupported()
+    {
+        return {lt::error_code(ENOTSUP, boost::system::system_category()), lt::file_index_t(0),
+                lt::operation_t::unknown};
+    }
+
+    static VirTorrentDiskFile *open(VirTorrentDisk *disk, lt::storage_params const &p);
+    static lt::status_t judge(VirTorrentDiskResult const &result, std::uint64_t size, bool whole,
+                              bool resume, lt::storage_error &err);
+
+public:
+    explicit DiskIo(lt::io_context &ios) : m_ios(ios)
+    {
+        g_autoptr(GError) err = nullptr;
+
+        m_disk = virTorrentDiskNew(nullptr, notify, this, &err);
+        if (!m_disk)
+            throw std::runtime_error(err->message);
+    }
+    DiskIo(DiskIo const &) = delete;
+    DiskIo &operator=(DiskIo const &) = delete;
+
+    ~DiskIo() override
+    {
+        for (auto f : m_files) {
+            if (f)
+                virTorrentDiskClose(f);
+        }
+        virTorrentDiskFree(m_disk);
+    }
+
+    void free_disk_buffer(char *data) override
+    {
+        virTorrentDiskBufferFree(reinterpret_cast<guint8 *>(data));
+    }
+
+    lt::storage_holder new_torrent(lt::storage_params const &p, std::shared_ptr<void> const &) override
+    {
+        auto const slot = std::find(m_files.begin(), m_files.end(), nullptr);
+        auto const index = static_cast<std::uint32_t>(slot - m_files.begin());
+
+        if (slot == m_files.end()) {
+            m_files.push_back(nullptr);
+            m_sizes.push_back(0);
+        }
+        m_files[index] = open(m_disk, p);
+        /* not total_size(), which in v2 goes to the end of the last piece */
+        m_sizes[index] = static_cast<std::uint64_t>(p.files.file_size(lt::file_index_t(0)));
+        return {lt::storage_index_t(index), *this};
+    }
+
+    void remove_torrent(lt::storage_index_t index) override
+    {
+        virTorrentDiskClose(std::exchange(m_files[static_cast<std::uint32_t>(index)], nullptr));
+    }
+
+    void abort(bool) override { }
+    void submit_jobs() override { virTorrentDiskSubmit(m_disk); }
+    void settings_updated() override { }
+    void update_stats_counters(lt::counters &) const override { }
+    std::vector<lt::open_file_state> get_status(lt::storage_index_t) const override { return {}; }
+
+    void async_read(lt::storage_index_t storage, lt::peer_request const &r,
+                    std::function<void(lt::disk_buffer_holder, lt::storage_error const &)> handler,
+                    lt::disk_job_flags_t) override
+    {
+        auto done = [this, len = r.length, h = std::move(handler)](VirTorrentDiskResult &result) {
+            auto data = reinterpret_cast<char *>(std::exchange(result.data, nullptr));
+
+            h(data ? lt::disk_buffer_holder(*this, data, len) : lt::disk_buffer_holder(),
+              error(result));
+        };
+
+        begin(std::move(done), [&](VirTorrentDiskFunc func, gpointer opaque) {
+            virTorrentDiskRead(file(storage), number(r.piece), static_cast<guint32>(r.start),
+                               static_cast<gsize>(r.length), func, opaque);
+        });
+    }
+
+    bool async_write(lt::storage_index_t storage, lt::peer_request const &r, char const *buf,
+                     std::shared_ptr<lt::disk_observer> observer,
+                     std::function<void(lt::storage_error const &)> handler,
+                     lt::disk_job_flags_t) override
+    {
+        auto done = [h = std::move(handler)](VirTorrentDiskResult &result) { h(error(result)); };
+        bool const full = begin(std::move(done), [&](VirTorrentDiskFunc func, gpointer opaque) {
+            return virTorrentDiskWrite(file(storage), number(r.piece), static_cast<guint32>(r.start),
+                                       reinterpret_cast<guint8 const *>(buf),
+                                       static_cast<gsize>(r.length), func, opaque);
+        });
+
+        if (full && observer)
+            m_waiting.push_back(observer);
+        return full;
+    }
+
+    void async_hash(lt::storage_index_t storage, lt::piece_index_t piece,
+                    lt::span<lt::sha256_hash> v2, lt::disk_job_flags_t flags,
+                    std::function<void(lt::piece_index_t, lt::sha1_hash const &,
+                                       lt::storage_error const &)> handler) override
+    {
+        static_assert(sizeof(lt::sha256_hash) == VIR_TORRENT_HASH_SIZE, "hashes in a row");
+        auto leaves = v2.empty() ? nullptr : reinterpret_cast<guint8 *>(v2.data());
+        bool const v1(flags & lt::disk_interface::v1_hash);
+        auto done = [piece, h = std::move(handler)](VirTorrentDiskResult &result) {
+            h(piece, lt::sha1_hash(reinterpret_cast<char const *>(result.sha1)), error(result));
+        };
+
+        begin(std::move(done), [&](VirTorrentDiskFunc func, gpointer opaque) {
+            virTorrentDiskHash(file(storage), number(piece), leaves, v1, func, opaque);
+        });
+    }
+
+    void async_hash2(lt::storage_index_t storage, lt::piece_index_t piece, int offset,
+                     lt::disk_job_flags_t,
+                     std::function<void(lt::piece_index_t, lt::sha256_hash const &,
+                                        lt::storage_error const &)> handler) override
+    {
+        auto hash = std::make_unique<lt::sha256_hash>();
+        auto leaf = reinterpret_cast<guint8 *>(hash->data());
+        auto done = [piece, hash = std::move(hash), h = std::move(handler)](VirTorrentDiskResult &r) {
+            h(piece, *hash, error(r));
+        };
+
+        begin(std::move(done), [&](VirTorrentDiskFunc func, gpointer opaque) {
+            virTorrentDiskHashBlock(file(storage), number(piece), static_cast<guint32>(offset), leaf,
+                                    func, opaque);
+        });
+    }
+
+    void async_clear_piece(lt::storage_index_t storage, lt::piece_index_t piece,
+                           std::function<void(lt::piece_index_t)> handler) override
+    {
+        auto done = [piece, h = std::move(handler)](VirTorrentDiskResult &) { h(piece); };
+
+        begin(std::move(done), [&](VirTorrentDiskFunc func, gpointer opaque) {
+            virTorrentDiskClear(file(storage), number(piece), func, opaque);
+        });
+        submit_jobs();
+    }
+
+    void async_check_files(lt::storage_index_t storage, lt::add_torrent_params const *params,
+                           lt::aux::vector<std::string, lt::file_index_t>,
+                           std::function<void(lt::status_t, lt::storage_error const &)> handler) override
+    {
+        bool const seed = params && params->flags & lt::torrent_flags::seed_mode;
+        bool const resume = seed || (params && !params->have_pieces.empty());
+        bool const whole = seed || (resume && params->have_pieces.count() > 0);
+        auto const size = m_sizes[static_cast<std::uint32_t>(storage)];
+        auto done = [=, h = std::move(handler)](VirTorrentDiskResult &result) {
+            lt::storage_error err;
+            auto const status = judge(result, size, whole, resume, err);
+
+            h(status, err);
+        };
+
+        begin(std::move(done), [&](VirTorrentDiskFunc func, gpointer opaque) {
+            virTorrentDiskStat(file(storage), func, opaque);
+        });
+    }
+
+    /* Nothing is kept that would have to be flushed; reports when nothing can write any more. */
+    void async_release_files(lt::storage_index_t storage, std::function<void()> handler) override
+    {
+        if (!handler)
+            return;
+        begin([h = std::move(handler)](VirTorrentDiskResult &) { h(); },
+              [&](VirTorrentDiskFunc func, gpointer opaque) {
+                  virTorrentDiskFence(file(storage), func, opaque);
+              });
+    }
+
+    void async_stop_torrent(lt::storage_index_t storage, std::function<void()> handler) override
+    {
+        async_release_files(storage, std::move(handler));
+    }
+
+    /* The caller of virTorrentEngineRelocate() has moved it. */
+    void async_rename_file(lt::storage_index_t storage, lt::file_index_t index, std::string name,
+                           std::function<void(std::string const &, lt::file_index_t,
+                                              lt::storage_error const &)> handler) override
+    {
+        g_autofree char *dir = g_path_get_dirname(name.c_str());
+        g_autofree char *base = g_path_get_basename(name.c_str());
+
+        virTorrentDiskRelocate(file(storage), dir, base);
+        boost::asio::post(m_ios, [=, h = std::move(handler)] { h(name, index, {}); });
+    }
+
+    void async_set_file_priority(lt::storage_index_t,
+                                 lt::aux::vector<lt::download_priority_t, lt::file_index_t> prio,
+                                 std::function<void(lt::storage_error const &,
+                                                    lt::aux::vector<lt::download_priority_t,
+                                                                    lt::file_index_t>)> handler) override
+    {
+        boost::asio::post(m_ios, [p = std::move(prio), h = std::move(handler)] { h({}, p); });
+    }
+
+    /* Files are moved and removed by the pool alone. */
+    void async_move_storage(lt::storage_index_t, std::string path, lt::move_flags_t,
+                            std::function<void(lt::status_t, std::string const &,
+                                               lt::storage_error const &)> handler) override
+    {
+        boost::asio::post(m_ios, [p = std::move(path), h = std::move(handler)] {
+            h(lt::status_t::fatal_disk_error, p, unsupported());
+        });
+    }
+
+    void async_delete_files(lt::storage_index_t, lt::remove_flags_t,
+                            std::function<void(lt::storage_error const &)> handler) override
+    {
+        boost::asio::post(m_ios, [h = std::move(handler)] { h(unsupported()); });
+    }
+};
+
+VirTorrentDiskFile *
+DiskIo::open(VirTorrentDisk *disk, lt::storage_params const &p)
+{
+    lt::file_storage const &files = p.mapped_files ? *p.mapped_files : p.files;
+    std::string const path = files.file_path(lt::file_index_t(0), p.path);
+    g_autofree char *dir = g_path_get_dirname(path.c_str());
+    g_autofree char *base = g_path_get_basename(path.c_str());
+
+    return virTorrentDiskOpen(disk, dir, base, static_cast<guint64>(p.files.file_size(lt::file_index_t(0))),
+                              static_cast<guint64>(p.files.total_size()),
+                              static_cast<guint32>(p.files.piece_length()),
+                              p.files.v2() ? VIR_TORRENT_DISK_SHA256 : VIR_TORRENT_DISK_SHA1);
+}
+
+/* Whether what is on disk can be what resume data say (@resume), of which there are pieces
+ * (@whole). */
+lt::status_t
+DiskIo::judge(VirTorrentDiskResult const &result, std::uint64_t size, bool whole, bool resume,
+              lt::storage_error &err)
+{
+    bool const missing = result.err == ENOENT;
+
+    if (result.err && !missing) {
+        err = error(result);
+        return lt::status_t::fatal_disk_error;
+    }
+    if (!missing && result.size > size) {
+        err = {lt::error_code(EFBIG, boost::system::system_category()), lt::file_index_t(0),
+               lt::operation_t::file_stat};
+        return lt::status_t::fatal_disk_error;
+    }
+    if (missing ? !whole : resume && result.size == size)
+        return lt::status_t::no_error;
+    if (resume)
+        err = {lt::error_code(lt::errors::mismatching_file_size), lt::file_index_t(0),
+               lt::operation_t::file_stat};
+    return lt::status_t::need_full_check;
+}
+
 /* --- settings ----------------------------------------------------------------- */
 
 int
@@ -286,9 +627,13 @@ setLan(lt::settings_pack &p)
 
     /* What waits in a send buffer cannot be asked of anybody else any more, and what
      * an origin sends next is late by it: 50 ms at the rate of the moment instead
-     * of half a second. */
+     * of half a second.  On a quick wire that is more than the usual bound. */
     p.set_int(sp::send_buffer_watermark_factor, 5);
     p.set_int(sp::send_buffer_low_watermark, 16 * 1024);
+    p.set_int(sp::send_buffer_watermark, 4 * 1024 * 1024);
+
+    /* Pieces that are verified at the same time: two for each thread of disk.c. */
+    p.set_int(sp::hashing_threads, 4);
 
     /* Hosts trust each other: everybody is served at once.  Slots and the local
      * peer class, which libtorrent exempts from limits, go together (see
@@ -758,9 +1103,12 @@ Engine::start(VirTorrentEngineSettings const &s, GError **error)
     params.settings.set_str(lt::settings_pack::listen_interfaces, "");
     params.settings.set_bool(lt::settings_pack::enable_dht, false);
     params.settings.set_bool(lt::settings_pack::enable_lsd, false);
-    /* Reads and writes without mapping the file: bounded memory, and no page
-     * that is dirty behind our back when a file is complete. */
-    params.disk_io_constructor = lt::posix_disk_io_constructor;
+    /* libtorrent's own map files, whose pages then count as ours and are dirty behind our
+     * back when a file is complete, or do everything in the network thread. */
+    params.disk_io_constructor = [](lt::io_context &ios, lt::settings_interface const &,
+                                    lt::counters &) -> std::unique_ptr<lt::disk_interface> {
+        return std::make_unique<DiskIo>(ios);
+    };
 
     session = std::make_unique<lt::session>(std::move(params), lt::session_flags_t{});
     session->set_alert_notify([w = wake] { w->ring(); });
@@ -981,6 +1329,9 @@ Engine::start(Torrent &t, lt::add_torrent_params params)
         params.flags |= t.verify ? upload_mode : seed_mode | upload_mode;
     else
         params.flags |= paused;     /* see begin() */
+    /* or each piece would be read and hashed once more before it is first given away */
+    if (t.seed && !t.verify && params.ti)
+        params.verified_pieces.resize(params.ti->num_pieces(), true);
     params.storage_mode = lt::storage_mode_sparse;
     if (t.metadata_only) {
         params.flags |= default_dont_download;

@@ -63,7 +63,7 @@ virTorrentHasherFree(VirTorrentHasher *hasher)
     g_free(hasher);
 }
 
-static gboolean
+gboolean
 virTorrentIsZero(const guint8 *data, gsize len)
 {
     /* Compares the block with itself, shifted: ends at the first byte that differs. */
@@ -213,25 +213,11 @@ virTorrentHashZeroPiece(VirTorrentHasher *hasher, guint32 piece_length, guint8 *
 }
 
 gboolean
-virTorrentHasherPiece(VirTorrentHasher *hasher, int fd, guint64 size,
-                      guint32 piece_length, guint64 index, guint8 *buffer,
-                      const gint *cancelled, guint64 *done, guint8 *out)
+virTorrentHasherBlocks(VirTorrentHasher *hasher, int fd, guint64 begin, guint64 end,
+                       guint8 *buffer, const gint *cancelled, guint64 *done, guint8 *leaves)
 {
-    static const guint8 missing[HASH];
-    guint64 begin = index * piece_length;
-    guint64 end = MIN(begin + piece_length, size);
-    gsize blocks = (end - begin + BLOCK - 1) / BLOCK;
-    gsize width = size <= piece_length ? virTorrentPowerOfTwo(blocks) : piece_length / BLOCK;
-    g_autofree guint8 *leaves = NULL;
     guint64 pos = begin;
 
-    if (end - begin == piece_length && virTorrentNextData(fd, begin, end) == end) {
-        virTorrentHashZeroPiece(hasher, piece_length, out);
-        if (done)
-            __atomic_add_fetch(done, piece_length, __ATOMIC_RELAXED);
-        return TRUE;
-    }
-    leaves = g_malloc(blocks * HASH);
     while (pos < end) {
         guint64 data = virTorrentNextData(fd, pos, end);
         guint64 hole = data == end ? end : begin + (data - begin) / BLOCK * BLOCK;
@@ -254,6 +240,30 @@ virTorrentHasherPiece(VirTorrentHasher *hasher, int fd, guint64 size,
         if (done)
             __atomic_add_fetch(done, len, __ATOMIC_RELAXED);
     }
+    return TRUE;
+}
+
+gboolean
+virTorrentHasherPiece(VirTorrentHasher *hasher, int fd, guint64 size,
+                      guint32 piece_length, guint64 index, guint8 *buffer,
+                      const gint *cancelled, guint64 *done, guint8 *out)
+{
+    static const guint8 missing[HASH];
+    guint64 begin = index * piece_length;
+    guint64 end = MIN(begin + piece_length, size);
+    gsize blocks = (end - begin + BLOCK - 1) / BLOCK;
+    gsize width = size <= piece_length ? virTorrentPowerOfTwo(blocks) : piece_length / BLOCK;
+    g_autofree guint8 *leaves = NULL;
+
+    if (end - begin == piece_length && virTorrentNextData(fd, begin, end) == end) {
+        virTorrentHashZeroPiece(hasher, piece_length, out);
+        if (done)
+            __atomic_add_fetch(done, piece_length, __ATOMIC_RELAXED);
+        return TRUE;
+    }
+    leaves = g_malloc(blocks * HASH);
+    if (!virTorrentHasherBlocks(hasher, fd, begin, end, buffer, cancelled, done, leaves))
+        return FALSE;
     virTorrentHasherRoot(hasher, leaves, blocks, width, missing);
     memcpy(out, leaves, HASH);
     return TRUE;

@@ -25,6 +25,8 @@ VirTorrentHasher *virTorrentHasherNew(void);
 void virTorrentHasherFree(VirTorrentHasher *hasher);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VirTorrentHasher, virTorrentHasherFree)
 
+gboolean virTorrentIsZero(const guint8 *data, gsize len);  /* @len > 0 */
+
 /* SHA-256 of a block; a whole block of zeros costs no hashing. */
 void virTorrentHasherBlock(VirTorrentHasher *hasher, const guint8 *data, gsize len, guint8 *out);
 
@@ -48,5 +50,10 @@ void virTorrentHasherFileRoot(VirTorrentHasher *hasher, const guint8 *layer, gsi
 gboolean virTorrentHasherPiece(VirTorrentHasher *hasher, int fd, guint64 size,
                                guint32 piece_length, guint64 index, guint8 *buffer,
                                const gint *cancelled, guint64 *done, guint8 *out);
+
+/* The same for the leaves of the blocks from @begin to @end. */
+gboolean virTorrentHasherBlocks(VirTorrentHasher *hasher, int fd, guint64 begin, guint64 end,
+                                guint8 *buffer, const gint *cancelled, guint64 *done,
+                                guint8 *leaves);
 
 G_END_DECLS
