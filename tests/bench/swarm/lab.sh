@@ -33,7 +33,7 @@ lab_open() {
 lab_close() {
     local status=$?
     trap '' HUP INT TERM
-    kill -9 -1 2>/dev/null
+    { kill -9 -1; wait; } 2>/dev/null # (and nothing said about each)
     cd /
     umount -R -l "$LAB"
     (exit $status)
