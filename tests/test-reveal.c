@@ -276,6 +276,8 @@ testLost(void)
         serve(play, 0, &piece);
     }
     g_assert_cmpuint(play->peers[0].count, >, 5);
+    listen(play);
+    g_assert_cmpuint(play->peers[0].queue->len, >, 0);
     leave(play, 0);
     while (turn(play, 0.02))
         ;
