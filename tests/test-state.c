@@ -6,6 +6,7 @@
 
 #include <config.h>
 
+#include <errno.h>
 #include <fcntl.h>
 #include <glib.h>
 #include <glib/gstdio.h>
@@ -28,6 +29,8 @@ int __wrap_fsync(int fd);
 int __real_renameat(int olddir, const char *old, int newdir, const char *new);
 int __wrap_renameat(int olddir, const char *old, int newdir, const char *new);
 
+static const char *broken;      /* the file that the disk does not take */
+
 int
 __wrap_fsync(int fd)
 {
@@ -37,6 +40,10 @@ __wrap_fsync(int fd)
 
     if (trace)
         g_string_append_printf(trace, "fsync(%s) ", name && *name == '.' ? "temp" : name);
+    if (broken && g_strcmp0(name, broken) == 0) {
+        errno = EIO;
+        return -1;
+    }
     return __real_fsync(fd);
 }
 
@@ -184,6 +191,45 @@ testDurable(Fixture *f, gconstpointer unused G_GNUC_UNUSED)
 }
 
 static void
+onFailed(const GError *error, gpointer opaque)
+{
+    g_assert_error(error, G_FILE_ERROR, G_FILE_ERROR_IO);
+    (*(guint *)opaque)++;
+}
+
+/* What the disk has lost nobody claims to have. */
+static void
+testLost(Fixture *f, gconstpointer unused G_GNUC_UNUSED)
+{
+    g_autofree char *partial = file(f, "partial/a");
+    g_autofree char *content = NULL;
+    g_autofree char *resume = file(f, "resume/a.resume");
+    g_autoptr(GBytes) claim = g_bytes_new_static("new", 3);
+    guint failed = 0;
+
+    g_assert_true(g_file_set_contents(partial, "x", -1, NULL));
+    save(f, VIR_TORRENT_STORE_RESUME, "a", "old");
+    virTorrentStoreFlush(f->store);
+    broken = "a";
+    trace = g_string_new(NULL);
+    virTorrentStoreSyncFile(f->store, open(partial, O_RDONLY | O_CLOEXEC));
+    virTorrentStoreSave(f->store, VIR_TORRENT_STORE_RESUME, "a", claim, onFailed, &failed, NULL);
+    virTorrentStoreFlush(f->store);
+    g_assert_cmpstr(trace->str, ==, "fsync(a) ");
+    while (failed == 0)
+        g_main_context_iteration(NULL, TRUE);
+    g_assert_true(g_file_get_contents(resume, &content, NULL, NULL));
+    g_assert_cmpstr(content, ==, "old");
+    g_string_free(g_steal_pointer(&trace), TRUE);
+    broken = NULL;
+    save(f, VIR_TORRENT_STORE_RESUME, "a", "new");
+    virTorrentStoreFlush(f->store);
+    g_clear_pointer(&content, g_free);
+    g_assert_true(g_file_get_contents(resume, &content, NULL, NULL));
+    g_assert_cmpstr(content, ==, "new");
+}
+
+static void
 testList(Fixture *f, gconstpointer unused G_GNUC_UNUSED)
 {
     g_autoptr(GPtrArray) list = NULL;
@@ -304,6 +350,7 @@ main(int argc, char **argv)
     ADD("order", testOrder);
     ADD("save-fails", testSaveFails);
     ADD("durable", testDurable);
+    ADD("lost", testLost);
     ADD("list", testList);
     ADD("sweep", testSweep);
     ADD("partial-remove", testPartialRemove);

@@ -22,7 +22,7 @@ const VirTorrentConfOption virTorrentConfOptions[] = {
     { "max_clients", "64", 1, 10000, G_STRUCT_OFFSET(VirTorrentConf, max_clients) },
     { "max_hashes", "2", 1, 64, G_STRUCT_OFFSET(VirTorrentConf, max_hashes) },
     { "hash_threads", "0", 0, 256, G_STRUCT_OFFSET(VirTorrentConf, hash_threads) },
-    { "resume_interval", "30", 1, 3600, G_STRUCT_OFFSET(VirTorrentConf, resume_interval) },
+    { "resume_interval", "5", 1, 3600, G_STRUCT_OFFSET(VirTorrentConf, resume_interval) },
     { NULL, NULL, 0, 0, 0 },
 };
 

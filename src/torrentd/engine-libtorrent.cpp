@@ -1483,6 +1483,13 @@ Engine::onAlert(lt::alert *alert)
         if (t && t->metadata_only && a->params.ti) {
             onPeers(*t, a->params.peers);
         } else if (t) {
+            /* what the metainfo has, and the hash of each block: 2 MiB per GiB, every
+             * few seconds */
+            if (t->metainfo) {
+                a->params.merkle_trees.clear();
+                a->params.merkle_tree_mask.clear();
+                a->params.verified_leaf_hashes.clear();
+            }
             auto const buf = lt::write_resume_data_buf(a->params);
 
             pending.push_back({VIR_TORRENT_EVENT_RESUME_DATA, t->id, t->serial, {},

@@ -36,6 +36,16 @@ virTorrentPoolErrorQuark(void)
 }
 
 static void
+virTorrentPoolResumeSaved(const GError *error, gpointer opaque)
+{
+    VirTorrentVolume *vol = opaque;
+
+    /* What the disk did not take cannot become a master. */
+    if (error && vol->pool && vol->state == VIR_TORRENT_VOLUME_FETCHING)
+        virTorrentVolumeFail(vol, error->message);
+}
+
+static void
 virTorrentPoolResumeData(VirTorrentPool *pool, VirTorrentVolume *vol, GBytes *data)
 {
     int fd;
@@ -48,7 +58,7 @@ virTorrentPoolResumeData(VirTorrentPool *pool, VirTorrentVolume *vol, GBytes *da
     if (fd >= 0)
         virTorrentStoreSyncFile(pool->store, fd);
     virTorrentStoreSave(pool->store, VIR_TORRENT_STORE_RESUME, vol->name, data,
-                        NULL, NULL, NULL);
+                        virTorrentPoolResumeSaved, virTorrentVolumeRef(vol), virTorrentVolumeUnref);
 }
 
 static void

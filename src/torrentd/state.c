@@ -17,7 +17,7 @@
  *
  * Locks: none.  VirTorrentStore is used by the main thread only; the writer
  * sees jobs that are no longer touched by anybody else, the descriptors, which
- * do not change, and @dirty, which is its own.
+ * do not change, @dirty and @lost, which are its own.
  */
 
 #include <config.h>
@@ -63,6 +63,7 @@ struct _VirTorrentState {
     GThreadPool *writer;
     gint queued;                 /* jobs, atomic */
     gboolean dirty[DIR_LAST];    /* the writer's: changed since its last fsync */
+    int lost;                    /* the writer's: errno of an fsync whose claim is next in the queue */
     guint trash;                 /* for names that are unique in this process */
 };
 
@@ -178,8 +179,15 @@ virTorrentStoreDo(VirTorrentStore *store, VirTorrentStoreJob *job)
     int dirfd = store->fds[job->dir];
 
     if (job->fd >= 0) {
-        if (fsync(job->fd) < 0)
-            g_warning("Cannot write a file to the disk: %s", g_strerror(errno));
+        store->lost = fsync(job->fd) < 0 ? errno : 0;
+        return;
+    }
+    if (store->lost) {
+        g_set_error(&job->error, G_FILE_ERROR, g_file_error_from_errno(store->lost),
+                    _("cannot write to the disk what '%s' speaks of: %s"), job->file,
+                    g_strerror(store->lost));
+        g_info("%s", job->error->message);
+        store->lost = 0;
         return;
     }
     store->dirty[job->dir] |= job->durable;

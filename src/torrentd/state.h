@@ -47,7 +47,8 @@ void virTorrentStoreSave(VirTorrentStore *store,
                          gpointer opaque,
                          GDestroyNotify destroy);
 /* Brings the content of the file @fd, which is taken, to the disk before what is
- * queued later is written: what says that it is good must not outlive it. */
+ * queued next is written: what says that it is good must not outlive it.  Where that
+ * fails, what is queued next fails, too, and leaves what was there before. */
 void virTorrentStoreSyncFile(VirTorrentStore *store, int fd);
 void virTorrentStoreRemove(VirTorrentStore *store,
                            VirTorrentStoreKind kind,
