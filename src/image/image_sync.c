@@ -23,12 +23,8 @@
  * clones that are empty on both.
  *
  * It is not so with btrfs, which adds blocks after the pages' writeback ended,
- * and nothing is known of others: there it is fsync().
- *
- * An ext4 without a journal, or with barrier=0, flushes nothing by itself.  Its
- * clones survive a crash of the kernel (blocks and link count of a file lie in one
- * sector, and that is written after the blocks), a power failure as far as the
- * device's cache does: who does without a journal has chosen so for all files.
+ * nor with ext4 without a journal, and nothing is known of others: there it is
+ * fsync().  Whoever mounts ext4 with barrier=0 vouches for the device's cache.
  *
  * The name itself is on disk with the journal's next commit, some seconds later,
  * or with the first flush of the guest that uses the clone, whichever is first.
@@ -40,6 +36,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
@@ -47,12 +45,38 @@
 #define XFS_MAGIC 0x58465342
 
 
+/* The kernel tells what becomes of an ext4 below /sys/fs/ext4/DEVICE.  Not
+ * remembered: it takes microseconds, and another may be mounted there any time. */
+static gboolean
+virImageHasJournal(int fd)
+{
+    g_autofree char *device = NULL;
+    g_autofree char *dev = NULL;
+    g_autofree char *name = NULL;
+    g_autofree char *task = NULL;
+    struct stat sb;
+
+    if (fstat(fd, &sb) < 0)
+        return FALSE;
+
+    dev = g_strdup_printf("/sys/dev/block/%u:%u", major(sb.st_dev), minor(sb.st_dev));
+    if (!(device = g_file_read_link(dev, NULL)))
+        return FALSE;
+
+    name = g_path_get_basename(device);
+    task = g_strdup_printf("/sys/fs/ext4/%s/journal_task", name);
+    return access(task, F_OK) == 0;
+}
+
+
 static gboolean
 virImageKeepsOrder(int fd)
 {
     struct statfs fs;
 
-    return fstatfs(fd, &fs) == 0 && (fs.f_type == EXT4_MAGIC || fs.f_type == XFS_MAGIC);
+    if (fstatfs(fd, &fs) < 0)
+        return FALSE;
+    return fs.f_type == XFS_MAGIC || (fs.f_type == EXT4_MAGIC && virImageHasJournal(fd));
 }
 
 

@@ -10,7 +10,7 @@ lab_enter "$@"
 # many points, with the whims of a disk's volatile cache, the file system is
 # mounted as after a power failure, and what it holds is looked at.  Files
 # written without care at the same time show that this finds what gets lost.
-count=100 cuts=6 splits=2 copies=10
+count=120 cuts=8 splits=3 copies=10
 make -s -C "$TORRENTPOOL_BUILD/tests" power-cut >/dev/null || fail 'power-cut does not build'
 power_cut() { "$TORRENTPOOL_BUILD/tests/power-cut" "$@"; }
 for name in mkfs.ext4 mkfs.xfs mkfs.btrfs; do
