@@ -45,14 +45,16 @@
 #define XFS_MAGIC 0x58465342
 
 
-/* The kernel tells what becomes of an ext4 below /sys/fs/ext4/DEVICE.  Not
- * remembered: it takes microseconds, and another may be mounted there any time. */
+/* The kernel tells below /sys/fs/ext4/DEVICE which process writes the journal,
+ * "<none>" without one.  Not remembered: it takes microseconds, and another may be
+ * mounted there any time. */
 static gboolean
 virImageHasJournal(int fd)
 {
     g_autofree char *device = NULL;
     g_autofree char *dev = NULL;
     g_autofree char *name = NULL;
+    g_autofree char *path = NULL;
     g_autofree char *task = NULL;
     struct stat sb;
 
@@ -64,8 +66,8 @@ virImageHasJournal(int fd)
         return FALSE;
 
     name = g_path_get_basename(device);
-    task = g_strdup_printf("/sys/fs/ext4/%s/journal_task", name);
-    return access(task, F_OK) == 0;
+    path = g_strdup_printf("/sys/fs/ext4/%s/journal_task", name);
+    return g_file_get_contents(path, &task, NULL, NULL) && g_ascii_isdigit(*task);
 }
 
 
