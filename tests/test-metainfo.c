@@ -313,13 +313,16 @@ testMagnetLists(void)
     g_autoptr(GError) error = NULL;
 
     virTorrentMagnetRead("magnet:?xt=urn:btih:" H40 "&x.pe=10.0.0.5:1&x.pe=%5Bfd00::5%5D:2"
-                         "&tr=http%3A%2F%2F10.0.0.1%3A6969%2Fannounce&tr.1=udp://h:1/&tr=file:///etc/passwd",
+                         "&tr=http%3A%2F%2F10.0.0.1%3A6969%2Fannounce&tr.1=udp://h:1/&tr=file:///etc/passwd"
+                         "&ws=http%3A%2F%2F10.0.0.1%2Fimages%2F&ws.1=https://h/a&ws=ftp://h/a&ws=http:///a",
                          &parts, &error);
     g_assert_no_error(error);
     g_assert_cmpuint(g_strv_length(parts.peers), ==, 2);
     g_assert_cmpstr(parts.peers[1], ==, "[fd00::5]:2");
     g_assert_cmpuint(g_strv_length(parts.trackers), ==, 2);
     g_assert_cmpstr(parts.trackers[0], ==, "http://10.0.0.1:6969/announce");
+    g_assert_cmpuint(g_strv_length(parts.webseeds), ==, 2);
+    g_assert_cmpstr(parts.webseeds[0], ==, "http://10.0.0.1/images/");
 }
 
 int

@@ -564,6 +564,8 @@ testOptions(Daemon *d, gconstpointer unused G_GNUC_UNUSED)
         { "{'bootstrap': <['10.0.0.1:6881', '[fd00::1]:6881', 'host.example:1']>}", TRUE },
         { "{'allow': <['10.0.0.0/8', 'fd00::/8']>}", TRUE },
         { "{'trackers': <['http://10.0.0.1:6969/announce']>}", TRUE },
+        { "{'webseeds': <['http://10.0.0.1/images/', 'https://host.example/a.img']>}", TRUE },
+        { "{'webseeds': <['udp://10.0.0.1/']>}", FALSE },
         { "{'listen-address': <'nonsense'>}", FALSE },
         { "{'listen-port': <6881>}", FALSE },        /* an int32 */
         { "{'bootstrap': <['10.0.0.1']>}", FALSE },

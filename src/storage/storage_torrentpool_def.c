@@ -9,6 +9,7 @@
  *       <torrent:listen address='10.0.0.5' port='6881'/>
  *       <torrent:bootstrap host='10.0.0.1' port='6881'/>
  *       <torrent:tracker url='https://tracker.example.org/announce'/>
+ *       <torrent:webseed url='http://mirror.example.org/images/'/>
  *       <torrent:allow cidr='10.0.0.0/16'/>
  *       <torrent:limit upload='50' download='100' unit='MiB/s'/>
  *       <torrent:discovery dht='yes' lsd='yes' pex='yes'/>
@@ -19,10 +20,10 @@
  *
  *     <torrent:clone format='qcow2' clusterSize='128' unit='KiB' extended_l2='yes'/>
  *
- * Everything is optional and bootstrap, tracker and allow may be repeated. A
- * value that virttorrentd or src/image would refuse is refused here, when the
- * pool is defined, rather than when it is used. What was given is formatted
- * again as it was given; nothing is added.
+ * Everything is optional and bootstrap, tracker, webseed and allow may be
+ * repeated. A value that virttorrentd or src/image would refuse is refused
+ * here, when the pool is defined, rather than when it is used. What was given
+ * is formatted again as it was given; nothing is added.
  */
 
 #include <config.h>
@@ -84,6 +85,7 @@ struct _virStorageTorrentPoolDef {
     virStorageTorrentPoolHost *bootstrap;
 
     char **trackers; /* NULL terminated, or NULL */
+    char **webseeds; /* likewise */
     char **allow;    /* CIDR, NULL terminated, or NULL */
 
     unsigned long long upload; /* in @unit; 0: not given */
@@ -121,6 +123,7 @@ virStorageTorrentPoolDefFree(void *nsdata)
 
     g_free(def->listenAddress);
     g_strfreev(def->trackers);
+    g_strfreev(def->webseeds);
     g_strfreev(def->allow);
     g_free(def->unit);
     g_free(def->clusterUnit);
@@ -186,6 +189,21 @@ virStorageTorrentPoolDefCheckTracker(const char *url)
         !STRPREFIX(url, "udp://")) {
         virReportError(VIR_ERR_XML_ERROR,
                        _("url '%1$s' of torrent:tracker is neither http, https nor udp"),
+                       url);
+        return -1;
+    }
+
+    return 0;
+}
+
+
+static int
+virStorageTorrentPoolDefCheckWebSeed(const char *url)
+{
+    if (!STRPREFIX(url, "http://") &&
+        !STRPREFIX(url, "https://")) {
+        virReportError(VIR_ERR_XML_ERROR,
+                       _("url '%1$s' of torrent:webseed is neither http nor https"),
                        url);
         return -1;
     }
@@ -446,6 +464,11 @@ virStorageTorrentPoolDefParse(xmlXPathContextPtr ctxt,
                                           virStorageTorrentPoolDefCheckTracker,
                                           &def->trackers) < 0 ||
         virStorageTorrentPoolDefParseList(ctxt,
+                                          "./torrent:swarm/torrent:webseed",
+                                          "url",
+                                          virStorageTorrentPoolDefCheckWebSeed,
+                                          &def->webseeds) < 0 ||
+        virStorageTorrentPoolDefParseList(ctxt,
                                           "./torrent:swarm/torrent:allow",
                                           "cidr",
                                           virStorageTorrentPoolDefCheckAllow,
@@ -546,6 +569,10 @@ virStorageTorrentPoolDefFormatSwarm(virBuffer *buf,
     for (i = 0; def->trackers && def->trackers[i]; i++)
         virBufferEscapeString(&child, "<torrent:tracker url='%s'/>\n",
                               def->trackers[i]);
+
+    for (i = 0; def->webseeds && def->webseeds[i]; i++)
+        virBufferEscapeString(&child, "<torrent:webseed url='%s'/>\n",
+                              def->webseeds[i]);
 
     for (i = 0; def->allow && def->allow[i]; i++)
         virBufferEscapeString(&child, "<torrent:allow cidr='%s'/>\n",
@@ -649,6 +676,8 @@ virStorageTorrentPoolDefGetOptions(const void *nsdata)
 
     if (def->trackers)
         g_variant_dict_insert(&dict, "trackers", "^as", def->trackers);
+    if (def->webseeds)
+        g_variant_dict_insert(&dict, "webseeds", "^as", def->webseeds);
     if (def->allow)
         g_variant_dict_insert(&dict, "allow", "^as", def->allow);
 

@@ -26,6 +26,12 @@ gboolean virTorrentHostParse(const char *text, char **host, guint16 *port);
 /* An announce URL: http, https or udp with a host. */
 gboolean virTorrentTrackerCheck(const char *url, GError **error);
 
+/* A web seed (BEP 19): http or https with a host. */
+gboolean virTorrentWebSeedCheck(const char *url, GError **error);
+
+/* Where the file @name is at web seed @url: a directory is one that ends in a slash. */
+char *virTorrentWebSeedUrl(const char *url, const char *name);
+
 /* All of @settings; VIR_TORRENT_ENGINE_ERROR_INVALID_OPTION naming the wrong one. */
 gboolean virTorrentSettingsCheck(const VirTorrentEngineSettings *settings, GError **error);
 

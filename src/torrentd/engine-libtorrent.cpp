@@ -163,6 +163,7 @@ struct Torrent {
     bool stalled_by_priority = false;
     std::vector<lt::tcp::endpoint> peers;   /* named by the caller or the magnet */
     std::vector<std::string> trackers;      /* named by the metainfo or the magnet */
+    std::vector<std::string> webseeds;      /* likewise */
     VirTorrentMetainfo *info = nullptr;
     std::string dict;                   /* the info dictionary's bytes */
     GBytes *metainfo = nullptr;         /* with piece layers */
@@ -1007,7 +1008,7 @@ struct _VirTorrentEngine : std::enable_shared_from_this<_VirTorrentEngine> {
     gint64 hurry_until = 0;                     /* the clock ticks faster */
     gint64 dht_nodes = 0;                       /* at the last count, and */
     gint64 count_at = 0;                        /* when to count again */
-    std::vector<std::string> trackers;
+    std::vector<std::string> trackers, webseeds;
     std::map<std::string, std::unique_ptr<Torrent>> torrents;
     std::map<lt::torrent_handle, Torrent *> handles;
     std::deque<Pending> pending;
@@ -1047,6 +1048,7 @@ struct _VirTorrentEngine : std::enable_shared_from_this<_VirTorrentEngine> {
     void announce(Torrent &t, gint64 now);
     void discover(Torrent &t);
     std::vector<std::string> trackersOf(Torrent const &t) const;
+    std::vector<std::string> webseedsOf(Torrent const &t) const;
     void prioritize();
 };
 
@@ -1266,6 +1268,9 @@ Engine::apply(VirTorrentEngineSettings const &s)
     trackers.clear();
     for (gsize i = 0; s.trackers && s.trackers[i]; i++)
         trackers.emplace_back(s.trackers[i]);
+    webseeds.clear();
+    for (gsize i = 0; s.webseeds && s.webseeds[i]; i++)
+        webseeds.emplace_back(s.webseeds[i]);
 }
 
 Torrent *
@@ -1297,6 +1302,24 @@ Engine::trackersOf(Torrent const &t) const
     return out;
 }
 
+/* Its own and the pool's, as URLs of the file; none of what is complete. */
+std::vector<std::string>
+Engine::webseedsOf(Torrent const &t) const
+{
+    std::vector<std::string> all(webseeds), out;
+
+    if (t.seed || t.metadata_only)
+        return out;
+    all.insert(all.end(), t.webseeds.begin(), t.webseeds.end());
+    for (auto const &seed : all) {
+        g_autofree char *url = virTorrentWebSeedUrl(seed.c_str(), t.info->name);
+
+        if (std::find(out.begin(), out.end(), url) == out.end())
+            out.emplace_back(url);
+    }
+    return out;
+}
+
 /* Trackers and PEX of a torrent that is there already. */
 void
 Engine::discover(Torrent &t)
@@ -1308,6 +1331,8 @@ Engine::discover(Torrent &t)
     for (auto const &url : trackersOf(t))
         entries.emplace_back(url);
     t.handle.replace_trackers(entries);
+    for (auto const &url : webseedsOf(t))
+        t.handle.add_url_seed(url);
     if (pex)
         t.handle.unset_flags(lt::torrent_flags::disable_pex);
     else
@@ -1322,7 +1347,8 @@ Engine::start(Torrent &t, lt::add_torrent_params params)
 {
     using namespace lt::torrent_flags;
 
-    params.flags = duplicate_is_error | apply_ip_filter | need_save_resume | update_subscribe;
+    params.flags = duplicate_is_error | apply_ip_filter | need_save_resume | update_subscribe |
+                   override_web_seeds;
     if (!pex)
         params.flags |= disable_pex;
     if (t.seed)
@@ -1345,6 +1371,8 @@ Engine::start(Torrent &t, lt::add_torrent_params params)
     params.dht_nodes.clear();       /* the pool says whom to bootstrap from */
     params.trackers = trackersOf(t);
     params.tracker_tiers.clear();
+    params.url_seeds = webseedsOf(t);
+    params.http_seeds.clear();
     for (auto const &peer : t.peers)
         params.peers.push_back(peer);
 
@@ -1928,6 +1956,10 @@ fromMetainfo(Engine &e, Torrent &t, lt::add_torrent_params &params, GBytes *meta
         if (virTorrentTrackerCheck(tracker.url.c_str(), nullptr))
             t.trackers.push_back(tracker.url);
     }
+    for (auto const &seed : params.ti->web_seeds()) {
+        if (seed.type == lt::web_seed_entry::url_seed && virTorrentWebSeedCheck(seed.url.c_str(), nullptr))
+            t.webseeds.push_back(seed.url);
+    }
     t.metainfo = g_bytes_new_from_bytes(metainfo, 0, raw.length);
     auto const dict = params.ti->info_section();
     g_auto(VirTorrentMetainfoRaw) again = {};
@@ -1962,6 +1994,8 @@ fromMagnet(Torrent &t, lt::add_torrent_params &params, char const *magnet, GErro
     }
     for (char **tracker = parts.trackers; *tracker; tracker++)
         t.trackers.emplace_back(*tracker);
+    for (char **seed = parts.webseeds; *seed; seed++)
+        t.webseeds.emplace_back(*seed);
     t.metadata_only = true;
     t.state = VIR_TORRENT_METADATA;
     return true;
@@ -2037,7 +2071,8 @@ fromResume(Engine &e, Torrent &t, lt::add_torrent_params &params, GBytes *resume
     params.merkle_trees = saved.merkle_trees;
     params.merkle_tree_mask = saved.merkle_tree_mask;
     params.verified_leaf_hashes = saved.verified_leaf_hashes;
-    params.url_seeds = saved.url_seeds;
+    if (alone || t.webseeds.empty())
+        t.webseeds = saved.url_seeds;
     if (!t.verify) {
         params.have_pieces = saved.have_pieces;
         params.unfinished_pieces = saved.unfinished_pieces;

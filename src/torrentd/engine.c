@@ -102,6 +102,26 @@ virTorrentTrackerCheck(const char *url, GError **error)
 }
 
 gboolean
+virTorrentWebSeedCheck(const char *url, GError **error)
+{
+    g_autoptr(GUri) uri = g_uri_parse(url, G_URI_FLAGS_NONE, NULL);
+    const char *scheme = uri ? g_uri_get_scheme(uri) : "";
+    const char *host = uri ? g_uri_get_host(uri) : NULL;
+
+    if (host && *host && (strcmp(scheme, "http") == 0 || strcmp(scheme, "https") == 0))
+        return TRUE;
+    return virTorrentInvalidOption(error, _("web seed '%s' is not an http or https URL"), url);
+}
+
+char *
+virTorrentWebSeedUrl(const char *url, const char *name)
+{
+    g_autofree char *escaped = g_uri_escape_string(name, NULL, FALSE);
+
+    return g_strconcat(url, g_str_has_suffix(url, "/") ? escaped : NULL, NULL);
+}
+
+gboolean
 virTorrentSettingsCheck(const VirTorrentEngineSettings *s, GError **error)
 {
     gsize i;
@@ -116,6 +136,10 @@ virTorrentSettingsCheck(const VirTorrentEngineSettings *s, GError **error)
     }
     for (i = 0; s->trackers && s->trackers[i]; i++) {
         if (!virTorrentTrackerCheck(s->trackers[i], error))
+            return FALSE;
+    }
+    for (i = 0; s->webseeds && s->webseeds[i]; i++) {
+        if (!virTorrentWebSeedCheck(s->webseeds[i], error))
             return FALSE;
     }
     for (i = 0; s->allow && s->allow[i]; i++) {

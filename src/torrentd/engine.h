@@ -47,6 +47,8 @@ typedef struct {
     guint16 listen_port;             /* 0: 6881, and the next free ones after it */
     const char *const *bootstrap;    /* "host:port", DHT nodes; NULL: none.  There is no public default */
     const char *const *trackers;     /* announce URLs added to every torrent; NULL: none */
+    const char *const *webseeds;     /* http(s) URLs from which every torrent can be had, too (BEP 19); one that
+                                        ends in a slash is a directory with the file in it; NULL: none */
     const char *const *allow;        /* CIDR; when given, nobody outside is spoken to */
     guint64 upload_limit;            /* bytes/s, 0: none; holds for LAN peers too */
     guint64 download_limit;

@@ -4,7 +4,7 @@
  * SPDX-License-Identifier: LGPL-2.1-or-later
  *
  * See metainfo.h.  BEP 9 with xt=urn:btih (v1) or urn:btmh (v2), or both of a
- * hybrid torrent; dn, tr and x.pe.  Other parameters are left to others: a
+ * hybrid torrent; dn, tr, ws and x.pe.  Other parameters are left to others: a
  * link that names more than we know is no worse for that.
  */
 
@@ -41,7 +41,13 @@ virTorrentMagnetClear(VirTorrentMagnet *magnet)
     g_clear_pointer(&magnet->name, g_free);
     g_clear_pointer(&magnet->peers, g_strfreev);
     g_clear_pointer(&magnet->trackers, g_strfreev);
+    g_clear_pointer(&magnet->webseeds, g_strfreev);
 }
+
+/* What may be given more than once, while it is collected. */
+typedef struct {
+    GPtrArray *peers, *trackers, *webseeds;
+} VirTorrentMagnetLists;
 
 static gboolean
 virTorrentIsHex(const char *s, gsize len)
@@ -131,16 +137,19 @@ virTorrentMagnetKeyIs(const char *key, const char *name)
 }
 
 static gboolean
-virTorrentMagnetParameter(VirTorrentMagnet *magnet, GPtrArray *peers, GPtrArray *trackers,
+virTorrentMagnetParameter(VirTorrentMagnet *magnet, VirTorrentMagnetLists *lists,
                           const char *key, const char *value, GError **error)
 {
     if (virTorrentMagnetKeyIs(key, "xt"))
         return virTorrentMagnetTopic(magnet, value, error);
     if (strcmp(key, "x.pe") == 0)
-        return virTorrentMagnetPeer(peers, value, error);
+        return virTorrentMagnetPeer(lists->peers, value, error);
     if (virTorrentMagnetKeyIs(key, "tr")) {
         if (virTorrentTrackerCheck(value, NULL))
-            g_ptr_array_add(trackers, g_strdup(value));
+            g_ptr_array_add(lists->trackers, g_strdup(value));
+    } else if (virTorrentMagnetKeyIs(key, "ws")) {
+        if (virTorrentWebSeedCheck(value, NULL))
+            g_ptr_array_add(lists->webseeds, g_strdup(value));
     } else if (strcmp(key, "dn") == 0) {
         if (!virTorrentNameCheckRemote(value, error)) {
             g_prefix_error(error, "%s", _("the magnet link is refused: "));
@@ -154,7 +163,7 @@ virTorrentMagnetParameter(VirTorrentMagnet *magnet, GPtrArray *peers, GPtrArray 
 
 /* key=value, percent-encoded, plus signs for spaces in dn as browsers write them. */
 static gboolean
-virTorrentMagnetPart(VirTorrentMagnet *magnet, GPtrArray *peers, GPtrArray *trackers,
+virTorrentMagnetPart(VirTorrentMagnet *magnet, VirTorrentMagnetLists *lists,
                      const char *part, GError **error)
 {
     const char *equals = strchr(part, '=');
@@ -172,7 +181,7 @@ virTorrentMagnetPart(VirTorrentMagnet *magnet, GPtrArray *peers, GPtrArray *trac
     if (!value)
         return virTorrentInvalidMagnet(error, _("the magnet link is malformed: '%s' is not "
                                                 "percent-encoded properly"), key);
-    return virTorrentMagnetParameter(magnet, peers, trackers, key, value, error);
+    return virTorrentMagnetParameter(magnet, lists, key, value, error);
 }
 
 gboolean
@@ -181,6 +190,8 @@ virTorrentMagnetRead(const char *link, VirTorrentMagnet *parts, GError **error)
     g_auto(VirTorrentMagnet) magnet = { 0 };
     g_autoptr(GPtrArray) peers = g_ptr_array_new_with_free_func(g_free);
     g_autoptr(GPtrArray) trackers = g_ptr_array_new_with_free_func(g_free);
+    g_autoptr(GPtrArray) webseeds = g_ptr_array_new_with_free_func(g_free);
+    VirTorrentMagnetLists lists = { peers, trackers, webseeds };
     g_auto(GStrv) list = NULL;
     gsize i;
 
@@ -192,7 +203,7 @@ virTorrentMagnetRead(const char *link, VirTorrentMagnet *parts, GError **error)
                                                 "text"));
     list = g_strsplit(link + 8, "&", -1);
     for (i = 0; list[i]; i++) {
-        if (!virTorrentMagnetPart(&magnet, peers, trackers, list[i], error))
+        if (!virTorrentMagnetPart(&magnet, &lists, list[i], error))
             return FALSE;
     }
     if (!magnet.btih && !magnet.btmh)
@@ -200,8 +211,10 @@ virTorrentMagnetRead(const char *link, VirTorrentMagnet *parts, GError **error)
                                                 "'xt=urn:btmh:' or 'xt=urn:btih:'"));
     g_ptr_array_add(peers, NULL);
     g_ptr_array_add(trackers, NULL);
+    g_ptr_array_add(webseeds, NULL);
     magnet.peers = (char **)g_ptr_array_free(g_steal_pointer(&peers), FALSE);
     magnet.trackers = (char **)g_ptr_array_free(g_steal_pointer(&trackers), FALSE);
+    magnet.webseeds = (char **)g_ptr_array_free(g_steal_pointer(&webseeds), FALSE);
     *parts = magnet;
     memset(&magnet, 0, sizeof(magnet));
     return TRUE;

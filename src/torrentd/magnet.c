@@ -93,7 +93,8 @@ virTorrentMagnetFormat(const char *key,
                        const char *name,
                        guint64 size,
                        const char *const *peers,
-                       const char *const *trackers)
+                       const char *const *trackers,
+                       const char *const *webseeds)
 {
     GString *out = g_string_new("magnet:?xt=");
 
@@ -106,6 +107,8 @@ virTorrentMagnetFormat(const char *key,
         virTorrentMagnetAppend(out, "x.pe", *peers);
     for (; trackers && *trackers; trackers++)
         virTorrentMagnetAppend(out, "tr", *trackers);
+    for (; webseeds && *webseeds; webseeds++)
+        virTorrentMagnetAppend(out, "ws", *webseeds);
     return g_string_free(out, FALSE);
 }
 

@@ -21,7 +21,8 @@ char *virTorrentMagnetFormat(const char *key,
                              const char *name,
                              guint64 size,
                              const char *const *peers,
-                             const char *const *trackers);
+                             const char *const *trackers,
+                             const char *const *webseeds);
 
 /* The x.pe= of @magnet. */
 GStrv virTorrentMagnetGetPeers(const char *magnet);

@@ -48,6 +48,7 @@ typedef struct {
     char *name;               /* checked, or NULL */
     char **peers;             /* "address:port" */
     char **trackers;
+    char **webseeds;
 } VirTorrentMagnet;
 
 void virTorrentMagnetClear(VirTorrentMagnet *magnet);

@@ -74,6 +74,12 @@ virTorrentCheckTracker(const char *text)
 }
 
 static gboolean
+virTorrentCheckWebSeed(const char *text)
+{
+    return virTorrentCheckTracker(text) && g_str_has_prefix(text, "http");
+}
+
+static gboolean
 virTorrentCheckSeed(const char *text)
 {
     return strcmp(text, "always") == 0;
@@ -89,6 +95,7 @@ static const struct {
     { "listen-port", "q", G_STRUCT_OFFSET(VirTorrentOptions, listen_port), NULL },
     { "bootstrap", "as", G_STRUCT_OFFSET(VirTorrentOptions, bootstrap), virTorrentCheckHostPort },
     { "trackers", "as", G_STRUCT_OFFSET(VirTorrentOptions, trackers), virTorrentCheckTracker },
+    { "webseeds", "as", G_STRUCT_OFFSET(VirTorrentOptions, webseeds), virTorrentCheckWebSeed },
     { "allow", "as", G_STRUCT_OFFSET(VirTorrentOptions, allow), virTorrentCheckCidr },
     { "upload-limit", "t", G_STRUCT_OFFSET(VirTorrentOptions, upload_limit), NULL },
     { "download-limit", "t", G_STRUCT_OFFSET(VirTorrentOptions, download_limit), NULL },
@@ -106,6 +113,7 @@ virTorrentOptionsFree(VirTorrentOptions *options)
     g_free(options->listen_address);
     g_strfreev(options->bootstrap);
     g_strfreev(options->trackers);
+    g_strfreev(options->webseeds);
     g_strfreev(options->allow);
     g_free(options->seed);
     g_free(options);
@@ -118,6 +126,7 @@ virTorrentOptionsNew(void)
 
     options->bootstrap = g_new0(char *, 1);
     options->trackers = g_new0(char *, 1);
+    options->webseeds = g_new0(char *, 1);
     options->allow = g_new0(char *, 1);
     options->dht = options->lsd = options->pex = TRUE;
     options->seed = g_strdup("always");
@@ -254,6 +263,7 @@ virTorrentOptionsToSettings(const VirTorrentOptions *options, VirTorrentEngineSe
     settings->listen_port = options->listen_port;
     settings->bootstrap = (const char *const *) options->bootstrap;
     settings->trackers = (const char *const *) options->trackers;
+    settings->webseeds = (const char *const *) options->webseeds;
     if (*options->allow)
         settings->allow = (const char *const *) options->allow;
     settings->upload_limit = options->upload_limit;

@@ -17,6 +17,7 @@ typedef struct {
     guint16 listen_port;         /* 0: any */
     char **bootstrap;            /* never NULL, like the other lists */
     char **trackers;
+    char **webseeds;
     char **allow;
     guint64 upload_limit;        /* bytes/s, 0: none */
     guint64 download_limit;

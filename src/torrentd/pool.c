@@ -396,7 +396,8 @@ virTorrentVolumeDescribe(VirTorrentVolume *vol, const char *const *peers)
     }
     if (vol->key)
         info->magnet = virTorrentMagnetFormat(vol->key, vol->name, info->size, peers,
-                                              (const char *const *) vol->pool->options->trackers);
+                                              (const char *const *) vol->pool->options->trackers,
+                                              (const char *const *) vol->pool->options->webseeds);
     return info;
 }
 

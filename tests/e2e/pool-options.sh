@@ -26,6 +26,7 @@ with_swarm all.xml <<END
     <torrent:bootstrap host='10.77.0.2' port='6881'/>
     <torrent:bootstrap host='fd00::2' port='6882'/>
     <torrent:tracker url='http://10.77.0.3:6969/announce?a=1&amp;b=2'/>
+    <torrent:webseed url='http://10.77.0.3/images/'/>
     <torrent:allow cidr='10.77.0.0/16'/>
     <torrent:allow cidr='fd00::/8'/>
     <torrent:limit upload='20' download='30' unit='MiB/s'/>
@@ -44,6 +45,7 @@ random_raw one.raw 1
 publish A one.raw
 matches 'peer in the magnet link' 'x\.pe=10\.77\.0\.1:16881(&|$)' "$(vol_torrent A one.raw magnet)"
 matches 'tracker in the magnet link' 'tr=http' "$(vol_torrent A one.raw magnet)"
+matches 'web seed in the magnet link' 'ws=http' "$(vol_torrent A one.raw magnet)"
 matches 'who listens' '10\.77\.0\.1(%eth0)?:16881' "$(host_exec A ss -Hltn)"
 must virsh_on A pool-destroy $pool
 must virsh_on A pool-undefine $pool
@@ -51,7 +53,7 @@ must virsh_on A pool-undefine $pool
 step 'none of them is needed, and none is added'
 with_swarm none.xml </dev/null
 must virsh_on A pool-define --validate "$LAB/none.xml"
-lacks 'the swarm' 'torrent:(listen|limit|discovery|seed|allow|tracker|bootstrap)' "$(virsh_on A pool-dumpxml $pool)"
+lacks 'the swarm' 'torrent:(listen|limit|discovery|seed|allow|tracker|webseed|bootstrap)' "$(virsh_on A pool-dumpxml $pool)"
 
 step 'wrong ones are refused when the pool is defined'
 while read -r what element; do
@@ -64,6 +66,7 @@ address <torrent:listen address='host.example'/>
 port <torrent:bootstrap host='10.77.0.2'/>
 host <torrent:bootstrap port='1'/>
 url <torrent:tracker url='10.77.0.3'/>
+url <torrent:webseed url='udp://10.77.0.3/'/>
 cidr <torrent:allow cidr='10.0.0.0/33'/>
 cidr <torrent:allow cidr='fd00::/129'/>
 cidr <torrent:allow cidr='everybody'/>
