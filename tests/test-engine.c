@@ -55,6 +55,16 @@ onEvent(const VirTorrentEvent *event, gpointer opaque)
         g_assert_nonnull(event->message);
         g_hash_table_insert(host->failed, id, g_strdup(event->message));
         break;
+    case VIR_TORRENT_EVENT_LEAVES: {
+        g_autofree char *name = g_strdup_printf("%s.leaves", event->id);
+        g_autofree char *path = g_build_filename(host->dir, name, NULL);
+        gsize len;
+        const char *data = g_bytes_get_data(event->data, &len);
+
+        g_assert_true(g_file_set_contents(path, data, len, NULL));
+        g_free(id);
+        break;
+    }
     case VIR_TORRENT_EVENT_RESUME_DATA:
         g_assert_nonnull(event->data);
         g_hash_table_insert(host->resume, id, g_bytes_ref(event->data));
@@ -251,11 +261,15 @@ flipByte(const char *path, goffset at)
     close(fd);
 }
 
+static GBytes *hashedLeaves;        /* of the file that was hashed last */
+
 static void
-onHashed(VirTorrentHash *hash G_GNUC_UNUSED, GBytes *metainfo, const GError *error, gpointer opaque)
+onHashed(VirTorrentHash *hash, GBytes *metainfo, const GError *error, gpointer opaque)
 {
     g_assert_no_error(error);
     *(GBytes **)opaque = g_bytes_ref(metainfo);
+    g_clear_pointer(&hashedLeaves, g_bytes_unref);
+    hashedLeaves = virTorrentHashTakeLeaves(hash);
 }
 
 static GBytes *
@@ -1481,6 +1495,158 @@ testFaultAdd(void)
 
 #endif
 
+#ifndef FAKE
+/* --- what need not be fetched ----------------------------------------------- */
+
+static Host *
+hostWithLeaves(void)
+{
+    VirTorrentEngineSettings s = defaults();
+    Host *host = hostNew(NULL);
+
+    virTorrentEngineFree(host->engine);
+    s.leaves = host->dir;
+    hostStart(host, &s);
+    return host;
+}
+
+static char *
+leavesPath(Host *host, const char *id)
+{
+    g_autofree char *name = g_strconcat(id, ".leaves", NULL);
+
+    return hostPath(host, name);
+}
+
+/* The file @id of @host becomes a master, and its leaves are kept. */
+static GBytes *
+publishFile(Host *host, const char *id)
+{
+    g_autofree char *path = hostPath(host, id);
+    g_autofree char *leaves = leavesPath(host, id);
+    GBytes *metainfo = hashFile(path, id);
+
+    g_assert_true(g_file_set_contents(leaves, g_bytes_get_data(hashedLeaves, NULL),
+                                      g_bytes_get_size(hashedLeaves), NULL));
+    g_assert_true(add(host, id, metainfo, NULL, NULL, VIR_TORRENT_ADD_SEED));
+    waitComplete(host, id);
+    return metainfo;
+}
+
+/* A file of @blocks, and one that differs from it in every 32nd of them. */
+static void
+writeVersions(Host *host, gsize blocks)
+{
+    g_autofree char *old = hostPath(host, "image-1.qcow2");
+    g_autofree char *new = hostPath(host, "image-2.qcow2");
+    gsize i;
+
+    writeFile(old, blocks * 16 * KIB, 1);
+    writeFile(new, blocks * 16 * KIB, 1);
+    for (i = 7; i < blocks; i += 32)
+        flipByte(new, i * 16 * KIB + 4711);
+}
+
+static void
+fetchNewVersion(gboolean magnet, gboolean leaves)
+{
+    g_autoptr(Host) a = hostWithLeaves();
+    g_autoptr(Host) b = hostWithLeaves();
+    g_autoptr(GBytes) old = NULL;
+    g_autoptr(GBytes) new = NULL;
+    g_autofree char *link = NULL;
+    g_autofree char *made = leavesPath(b, "image-1.qcow2");
+    const gsize size = 2048 * 16 * KIB;
+    gint64 until = deadline(30);
+
+    writeVersions(a, 2048);
+    old = publishFile(a, "image-1.qcow2");
+    new = publishFile(a, "image-2.qcow2");
+    if (!leaves) {
+        g_autofree char *lost = leavesPath(a, "image-2.qcow2");
+
+        g_unlink(lost);
+    }
+    g_assert_true(add(b, "image-1.qcow2", old, NULL, NULL, 0));
+    addPeer(b, "image-1.qcow2", a);
+    waitComplete(b, "image-1.qcow2");
+    /* it knows the leaves of what it fetched */
+    while (!g_file_test(made, G_FILE_TEST_EXISTS))
+        turn(until, "leaves");
+
+    link = magnetOf(new, a);
+    g_assert_true(add(b, "image-2.qcow2", magnet ? NULL : new, magnet ? link : NULL, NULL, 0));
+    if (!magnet)
+        addPeer(b, "image-2.qcow2", a);
+    waitComplete(b, "image-2.qcow2");
+    assertFetched(a, b, "image-2.qcow2");
+    g_test_message("downloaded %" G_GUINT64_FORMAT " of %" G_GSIZE_FORMAT,
+                   hostStatus(b, "image-2.qcow2").downloaded, size);
+    if (leaves)
+        g_assert_cmpuint(hostStatus(b, "image-2.qcow2").downloaded, <=, size / 25);
+    else
+        g_assert_cmpuint(hostStatus(b, "image-2.qcow2").downloaded, >=, size / 2);
+}
+
+static void
+testNewVersion(void)
+{
+    fetchNewVersion(FALSE, TRUE);
+}
+
+static void
+testNewVersionMagnet(void)
+{
+    fetchNewVersion(TRUE, TRUE);
+}
+
+/* Who serves it lost the leaves: it is fetched like any other. */
+static void
+testNewVersionPlain(void)
+{
+    fetchNewVersion(TRUE, FALSE);
+}
+
+static void
+fetchSparse(gboolean magnet)
+{
+    g_autoptr(Host) a = hostWithLeaves();
+    g_autoptr(Host) b = hostWithLeaves();
+    g_autofree char *path = hostPath(a, "sparse.img");
+    g_autofree char *copy = hostPath(b, "sparse.img");
+    g_autofree char *link = NULL;
+    g_autoptr(GBytes) metainfo = NULL;
+    struct stat st;
+
+    /* 1 MiB of data at the beginning, 1 MiB in the middle */
+    writeFile(path, MIB, 5);
+    g_assert_cmpint(truncate(path, 256 * MIB), ==, 0);
+    flipByte(path, 128 * MIB);
+    metainfo = publishFile(a, "sparse.img");
+    link = magnetOf(metainfo, a);
+    g_assert_true(add(b, "sparse.img", magnet ? NULL : metainfo, magnet ? link : NULL, NULL, 0));
+    if (!magnet)
+        addPeer(b, "sparse.img", a);
+    waitComplete(b, "sparse.img");
+    assertFetched(a, b, "sparse.img");
+    g_assert_cmpuint(hostStatus(b, "sparse.img").downloaded, <=, 4 * MIB);
+    g_assert_cmpint(stat(copy, &st), ==, 0);
+    g_assert_cmpint(st.st_blocks * 512, <=, 4 * MIB);
+}
+
+static void
+testSparse(void)
+{
+    fetchSparse(FALSE);
+}
+
+static void
+testSparseMagnet(void)
+{
+    fetchSparse(TRUE);
+}
+#endif
+
 int
 main(int argc, char **argv)
 {
@@ -1491,6 +1657,13 @@ main(int argc, char **argv)
     /* so that waits end on time even where nothing happens */
     tick = g_timeout_add(20, wakeUp, NULL);
 #define ADD(name, func) g_test_add_func("/engine/" name, func)
+#ifndef FAKE
+    ADD("new-version", testNewVersion);
+    ADD("new-version-magnet", testNewVersionMagnet);
+    ADD("new-version-plain", testNewVersionPlain);
+    ADD("sparse", testSparse);
+    ADD("sparse-magnet", testSparseMagnet);
+#endif
     ADD("listen", testListen);
     ADD("bad-settings", testBadSettings);
     ADD("fetch-metainfo", testFetchMetainfo);

@@ -29,12 +29,14 @@
 
 #include "disk.h"
 #include "engine-base.h"
+#include "delta.h"
 #include "i18n.h"
 #include "listen.h"
 #include "metainfo.h"
 #include "reveal.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
 #include <climits>
 #include <cstring>
@@ -48,6 +50,7 @@
 #include <thread>
 #include <vector>
 
+#include <fcntl.h>
 #include <glib-unix.h>
 #include <sys/eventfd.h>
 #include <sys/stat.h>
@@ -78,6 +81,15 @@
 #include <libtorrent/write_resume_data.hpp>
 
 namespace {
+
+/* Masters that are looked through for what a new one has in common with them. */
+constexpr std::size_t PREDECESSORS = 4;
+/* Bytes below which a file is just fetched. */
+constexpr guint64 HOLD_MIN = 1024 * 1024;
+/* How long a peer is waited for that can tell what is in a master, and how long for its
+ * answer, microseconds. */
+constexpr gint64 HOLD_PEER = 1500000;
+constexpr gint64 HOLD_ANSWER = 5 * G_USEC_PER_SEC;
 
 /* How often the clock ticks, microseconds, and how often in the first seconds after
  * something was begun. */
@@ -149,6 +161,245 @@ public:
 
 Reaper reaper;
 
+/* --- leaves: what hosts tell each other of a master before they fetch it (delta.h) --- */
+
+/* Our number for the message, and how often a peer is asked before it answers. */
+constexpr int LEAVES_MESSAGE = 41;
+constexpr std::size_t LEAVES_ASKED = 4;
+
+/* What a torrent's owner and its peers in the network thread share. */
+struct Leaves {
+    std::mutex lock;
+    std::string path;                   /* of our own leaves; empty: none */
+    GBytes *own = nullptr;              /* mapped; the network thread's */
+    VirTorrentDelta *delta = nullptr;   /* what is to be asked for */
+    bool const hold;                    /* no payload yet */
+    std::atomic<int> peers{0};          /* that have them */
+    std::atomic<gint64> moved{0};       /* when something came */
+    std::shared_ptr<Wake> const wake;
+
+    Leaves(bool h, std::shared_ptr<Wake> w) : hold(h), wake(std::move(w)) {}
+    Leaves(Leaves const &) = delete;
+    Leaves &operator=(Leaves const &) = delete;
+    ~Leaves()
+    {
+        if (own)
+            g_bytes_unref(own);
+        if (delta)
+            virTorrentDeltaUnref(delta);
+    }
+
+    GBytes *mine()
+    {
+        if (!own && !path.empty()) {
+            GMappedFile *file = g_mapped_file_new(path.c_str(), FALSE, nullptr);
+
+            if (file) {
+                own = g_mapped_file_get_bytes(file);
+                g_mapped_file_unref(file);
+            }
+        }
+        return own;
+    }
+
+    VirTorrentDelta *wanted()
+    {
+        std::lock_guard<std::mutex> guard(lock);
+        return delta ? virTorrentDeltaRef(delta) : nullptr;
+    }
+};
+
+struct LeavesPeer final : lt::peer_plugin {
+    std::shared_ptr<Leaves> const m_leaves;
+    lt::bt_peer_connection_handle m_peer;
+    int m_index = 0;                    /* the peer's number for the message */
+    bool m_serves = false;
+    std::vector<std::pair<guint32, guint32>> m_asked;
+
+    LeavesPeer(std::shared_ptr<Leaves> leaves, lt::peer_connection_handle peer)
+        : m_leaves(std::move(leaves)), m_peer(std::move(peer)) {}
+
+    void add_handshake(lt::entry &h) override
+    {
+        h["m"]["tp_leaves"] = LEAVES_MESSAGE;
+        if (!m_leaves->path.empty())
+            h["tp_leaves"] = 1;
+    }
+
+    bool on_extension_handshake(lt::bdecode_node const &h) override
+    {
+        lt::bdecode_node const m = h.dict_find_dict("m");
+
+        m_index = m ? static_cast<int>(m.dict_find_int_value("tp_leaves", 0)) : 0;
+        if (m_index > 0 && h.dict_find_int_value("tp_leaves", 0) && !m_serves) {
+            m_serves = true;
+            m_leaves->peers++;
+        }
+        ask();
+        return m_index > 0 || m_leaves->hold;
+    }
+
+    /* nothing may be requested */
+    bool on_unchoke() override { return m_leaves->hold; }
+    bool on_allowed_fast(lt::piece_index_t) override { return m_leaves->hold; }
+    void tick() override { ask(); }
+    void on_disconnect(lt::error_code const &) override { stop(); }
+
+    bool on_extended(int length, int message, lt::span<char const> body) override
+    {
+        VirTorrentLeavesMessage got;
+
+        if (message != LEAVES_MESSAGE)
+            return false;
+        if (body.size() < length)
+            return true;
+        if (!virTorrentLeavesParse(reinterpret_cast<guint8 const *>(body.data()),
+                                   static_cast<gsize>(body.size()), &got)) {
+            stop();
+        } else if (got.type == VIR_TORRENT_LEAVES_REQUEST) {
+            send(virTorrentLeavesAnswer(m_leaves->mine(), &got));
+        } else {
+            answer(got);
+            ask();
+        }
+        return true;
+    }
+
+private:
+    void answer(VirTorrentLeavesMessage const &got)
+    {
+        auto const it = std::find(m_asked.begin(), m_asked.end(), std::make_pair(got.first, got.count));
+        g_autoptr(VirTorrentDelta) delta = m_leaves->wanted();
+
+        if (it == m_asked.end() || !delta)
+            return;
+        m_asked.erase(it);
+        if (got.type == VIR_TORRENT_LEAVES_REJECT) {
+            virTorrentDeltaMiss(delta, got.first, got.count);
+            stop();
+        } else if (!virTorrentDeltaTake(delta, got.first, got.count, got.leaves,
+                                        got.count * VIR_TORRENT_HASH_SIZE)) {
+            stop();
+        } else {
+            m_leaves->moved = g_get_monotonic_time();
+            if (virTorrentDeltaIsComplete(delta))
+                m_leaves->wake->ring();
+        }
+    }
+
+    /* This one is not asked any more. */
+    void stop()
+    {
+        g_autoptr(VirTorrentDelta) delta = m_leaves->wanted();
+
+        for (auto const &range : m_asked) {
+            if (delta)
+                virTorrentDeltaMiss(delta, range.first, range.second);
+        }
+        m_asked.clear();
+        if (m_serves)
+            m_leaves->peers--;
+        m_serves = false;
+    }
+
+    void ask()
+    {
+        g_autoptr(VirTorrentDelta) delta = m_serves ? m_leaves->wanted() : nullptr;
+        VirTorrentLeavesMessage request = { VIR_TORRENT_LEAVES_REQUEST, 0, 0, nullptr };
+
+        while (delta && m_asked.size() < LEAVES_ASKED &&
+               virTorrentDeltaWant(delta, &request.first, &request.count)) {
+            m_asked.emplace_back(request.first, request.count);
+            send(virTorrentLeavesFormat(&request));
+        }
+    }
+
+    void send(GByteArray *payload)
+    {
+        guint32 const length = GUINT32_TO_BE(payload->len + 2);
+        char header[6];
+
+        memcpy(header, &length, sizeof(length));
+        header[4] = 20;                 /* BEP 10: extended */
+        header[5] = static_cast<char>(m_index);
+        m_peer.send_buffer(header, sizeof(header));
+        m_peer.send_buffer(reinterpret_cast<char const *>(payload->data), static_cast<int>(payload->len));
+        g_byte_array_unref(payload);
+    }
+};
+
+struct LeavesTorrent final : lt::torrent_plugin {
+    std::shared_ptr<Leaves> const m_leaves;
+
+    explicit LeavesTorrent(std::shared_ptr<Leaves> leaves) : m_leaves(std::move(leaves)) {}
+
+    std::shared_ptr<lt::peer_plugin> new_connection(lt::peer_connection_handle const &peer) override
+    {
+        if (peer.type() != lt::connection_type::bittorrent)
+            return {};
+        return std::make_shared<LeavesPeer>(m_leaves, peer);
+    }
+};
+
+/* A master that may be the predecessor of what is fetched. */
+struct Predecessor {
+    std::string path, leaves;
+    guint64 size;
+    std::size_t alike;                  /* length of what the names have in common */
+};
+
+/* Fills a partial file, in a thread of its own. */
+struct Fill {
+    VirTorrentDelta *delta;
+    std::vector<Predecessor> masters;
+    int fd;
+    gint cancelled = FALSE;
+    std::atomic<bool> done{false};
+    bool ok = false;
+    std::shared_ptr<Wake> wake;
+
+    ~Fill()
+    {
+        virTorrentDeltaUnref(delta);
+        close(fd);
+    }
+
+    static void freeMaster(gpointer opaque)
+    {
+        auto master = static_cast<VirTorrentDeltaMaster *>(opaque);
+
+        close(master->fd);
+        g_bytes_unref(master->leaves);
+        g_free(master);
+    }
+
+    void run() noexcept
+    {
+        g_autoptr(GPtrArray) found = g_ptr_array_new_with_free_func(freeMaster);
+
+        for (auto const &m : masters) {
+            int const from = open(m.path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+            GMappedFile *file = g_mapped_file_new(m.leaves.c_str(), FALSE, nullptr);
+
+            if (from >= 0 && file) {
+                auto master = g_new0(VirTorrentDeltaMaster, 1);
+
+                master->fd = from;
+                master->size = m.size;
+                master->leaves = g_mapped_file_get_bytes(file);
+                g_ptr_array_add(found, master);
+            } else if (from >= 0) {
+                close(from);
+            }
+            if (file)
+                g_mapped_file_unref(file);
+        }
+        ok = virTorrentDeltaFill(delta, found, fd, &cancelled);
+        done = true;
+        wake->ring();
+    }
+};
+
 struct Torrent {
     std::string id, dir, file, key;
     guint64 serial = 0;                 /* tells it from a later one of the same id */
@@ -158,6 +409,16 @@ struct Torrent {
     bool verify = false;                /* VIR_TORRENT_ADD_CHECK: it is read first */
     bool metadata_only = false;         /* the first step of a magnet */
     bool waiting = false;               /* paused until it can connect */
+    bool hold = false;                  /* connected for what it is told before it fetches */
+    bool held = false;                  /* has been through that */
+    bool renewing = false;              /* its peers are asked for, to begin anew with them */
+    gint64 hold_at = 0;
+    std::shared_ptr<Leaves> leaves;
+    std::shared_ptr<Fill> fill;
+    VirTorrentDelta *delta = nullptr;   /* filled */
+    bool holes = false;                 /* there are such, says its dictionary */
+    std::vector<bool> zeros;            /* pieces that are nothing else; empty: none */
+    bool want_leaves = false;           /* resume data is asked for because of them */
     bool tell_metadata = false;         /* METADATA is still to be told */
     bool told_complete = false;
     bool stalled_by_priority = false;
@@ -181,6 +442,10 @@ struct Torrent {
     ~Torrent()
     {
         virTorrentMetainfoFree(info);
+        if (fill)
+            g_atomic_int_set(&fill->cancelled, TRUE);
+        if (delta)
+            virTorrentDeltaUnref(delta);
         if (metainfo)
             g_bytes_unref(metainfo);
     }
@@ -780,13 +1045,14 @@ class Revealer : public lt::torrent_plugin, public std::enable_shared_from_this<
     class Peer;
 
     VirTorrentReveal *m_reveal = nullptr;   /* of an origin */
-    bool const m_known;                     /* not while only the dictionary is fetched */
+    bool const m_known;                     /* not while only the dictionary or leaves are fetched */
+    bool const m_hold;                      /* leaves: who says that he has all is believed */
     std::vector<Peer *> m_peers;
 
     void show();
 
 public:
-    explicit Revealer(Torrent const &t) : m_known(!t.metadata_only)
+    explicit Revealer(Torrent const &t) : m_known(!t.metadata_only && !t.hold), m_hold(t.hold)
     {
         /* a way to measure what all of this is good for */
         if (t.seed && t.info && !g_getenv("TORRENTPOOL_SHOW_ALL"))
@@ -887,7 +1153,7 @@ public:
         auto const value = handshake.dict_find_int_value(REVEAL_KEY, 0);
 
         m_remote_knows = m_torrent->m_known && value >= REVEAL_KNOWN;
-        m_remote_doing = value == REVEAL_DOING;
+        m_remote_doing = !m_torrent->m_hold && value == REVEAL_DOING;
         settle(static_cast<int>(handshake.dict_find_int_value("p", 0)));
         /* it need not say first that it is interested, nor ever again */
         if (m_remote_knows)
@@ -1009,6 +1275,7 @@ struct _VirTorrentEngine : std::enable_shared_from_this<_VirTorrentEngine> {
     gint64 dht_nodes = 0;                       /* at the last count, and */
     gint64 count_at = 0;                        /* when to count again */
     std::vector<std::string> trackers, webseeds;
+    std::string leaves;                         /* where leaves are kept; empty: nowhere */
     std::map<std::string, std::unique_ptr<Torrent>> torrents;
     std::map<lt::torrent_handle, Torrent *> handles;
     std::deque<Pending> pending;
@@ -1033,13 +1300,21 @@ struct _VirTorrentEngine : std::enable_shared_from_this<_VirTorrentEngine> {
     Torrent *find(char const *id);
     Torrent *find(lt::torrent_handle const &handle);
     void start(Torrent &t, lt::add_torrent_params params);
-    void drop(Torrent &t);
+    void drop(Torrent &t, bool successor = false);
     bool identify(Torrent &t, VirTorrentMetainfoRaw &raw, char const *dict, gsize len, GError **error);
     void fail(Torrent &t, std::string const &message);
     void queue(Torrent &t, VirTorrentEventType type);
     void onMetadata(Torrent &t);
     void onPeers(Torrent &t, std::vector<lt::tcp::endpoint> peers);
     void begin(Torrent &t);
+    void renew(Torrent &t);
+    std::vector<Predecessor> predecessors(Torrent const &t) const;
+    bool isWorthAsking(Torrent const &t) const;
+    void advance(Torrent &t, gint64 now);
+    void startFill(Torrent &t, std::vector<Predecessor> masters);
+    void endFill(Torrent &t);
+    void applyKnown(Torrent &t, lt::add_torrent_params &params);
+    void onLeaves(Torrent &t, lt::add_torrent_params const &params);
     void onStatus(lt::torrent_status const &status);
     void onError(lt::torrent_handle const &handle, lt::error_code const &ec, char const *file);
     bool learnMetainfo(Torrent &t);
@@ -1099,6 +1374,7 @@ Engine::start(VirTorrentEngineSettings const &s, GError **error)
             g_info("saved session state is not used: %s", e.what());
         }
     }
+    leaves = s.leaves ? s.leaves : "";
     setLan(params.settings);
     setFrom(params.settings, s);
     /* nothing is listened on before it is known where */
@@ -1377,6 +1653,19 @@ Engine::start(Torrent &t, lt::add_torrent_params params)
         params.peers.push_back(peer);
 
     t.hashes = params.ti ? params.ti->info_hashes() : params.info_hashes;
+    if (!t.metadata_only && t.hashes.has_v2()) {
+        t.hold = isWorthAsking(t);
+        t.hold_at = g_get_monotonic_time();
+        t.leaves = std::make_shared<Leaves>(t.hold, wake);
+        if (t.seed && !leaves.empty())
+            t.leaves->path = leaves + "/" + t.id + ".leaves";
+        params.extensions.push_back([l = t.leaves](lt::torrent_handle const &, lt::client_data_t)
+                                    -> std::shared_ptr<lt::torrent_plugin> {
+            return std::make_shared<LeavesTorrent>(l);
+        });
+        if (!t.hold)
+            applyKnown(t, params);
+    }
     t.handle = session->add_torrent(std::move(params));
     handles[t.handle] = &t;
     t.waiting = !t.seed;
@@ -1402,14 +1691,14 @@ Engine::begin(Torrent &t)
 
 /* Takes @t from the session. */
 void
-Engine::drop(Torrent &t)
+Engine::drop(Torrent &t, bool successor)
 {
     if (!t.handle.is_valid() && handles.find(t.handle) == handles.end())
         return;
     handles.erase(t.handle);
     if (t.handle.is_valid()) {
         /* or its goodbye reaches the tracker after the hello of its successor */
-        if (t.metadata_only)
+        if (successor)
             t.handle.replace_trackers({});
         session->remove_torrent(t.handle);
     }
@@ -1452,7 +1741,7 @@ Engine::deliver()
         event.id = p.id.c_str();
         if (p.type == VIR_TORRENT_EVENT_FAILED)
             event.message = p.message.c_str();
-        if (p.type == VIR_TORRENT_EVENT_RESUME_DATA)
+        if (p.type == VIR_TORRENT_EVENT_RESUME_DATA || p.type == VIR_TORRENT_EVENT_LEAVES)
             event.data = data = g_bytes_new(p.data.data(), p.data.size());
         func(&event, opaque);
     }
@@ -1469,6 +1758,10 @@ Engine::onAlerts()
     session->pop_alerts(&alerts);
     for (lt::alert *alert : alerts)
         guard([&] { onAlert(alert); });
+    for (auto &it : torrents) {
+        if (it.second->hold)
+            advance(*it.second, g_get_monotonic_time());
+    }
     deliver();
 }
 
@@ -1508,8 +1801,10 @@ Engine::onAlert(lt::alert *alert)
     } else if (auto a = lt::alert_cast<lt::save_resume_data_alert>(alert)) {
         Torrent *t = find(a->handle);
 
-        if (t && t->metadata_only && a->params.ti) {
+        if (t && ((t->metadata_only && a->params.ti) || t->renewing)) {
             onPeers(*t, a->params.peers);
+        } else if (t && t->want_leaves) {
+            onLeaves(*t, a->params);
         } else if (t) {
             /* what the metainfo has, and the hash of each block: 2 MiB per GiB, every
              * few seconds */
@@ -1604,6 +1899,10 @@ Engine::onStatus(lt::torrent_status const &status)
     if (t->state == VIR_TORRENT_COMPLETE && !t->told_complete && !t->tell_metadata) {
         t->told_complete = true;
         queue(*t, VIR_TORRENT_EVENT_COMPLETE);
+        if (!t->seed && t->hashes.has_v2() && !leaves.empty()) {
+            t->want_leaves = true;
+            t->handle.save_resume_data({});
+        }
     }
     if (t->id == priority && old != t->state)
         prioritize();
@@ -1638,6 +1937,28 @@ Engine::onStranger(lt::sha1_hash const &hash, lt::tcp::endpoint const &peer)
     }
 }
 
+/* What libtorrent is to know of a metainfo: the info dictionary and the piece
+ * layers, nothing else that may stand beside them. */
+static std::shared_ptr<lt::torrent_info>
+loadMetainfo(guint8 const *data, gsize len, GError **error)
+{
+    lt::load_torrent_limits limits;
+
+    limits.max_buffer_size = VIR_TORRENT_METAINFO_MAX;
+    limits.max_pieces = VIR_TORRENT_PIECES_MAX;
+    limits.max_decode_depth = 32;
+    limits.max_decode_tokens = 100000;
+    try {
+        return std::make_shared<lt::torrent_info>(
+            lt::span<char const>(reinterpret_cast<char const *>(data), static_cast<std::ptrdiff_t>(len)),
+            limits, lt::from_span);
+    } catch (std::exception const &e) {
+        setError(error, VIR_TORRENT_ENGINE_ERROR_INVALID_METAINFO,
+                 format(_("the torrent is malformed: %s"), e.what()));
+        return nullptr;
+    }
+}
+
 /* The info dictionary came: judge it.  The peers it came from are needed again, also
  * those that called us: resume data has them by the address that can be called. */
 void
@@ -1667,11 +1988,15 @@ Engine::onPeers(Torrent &t, std::vector<lt::tcp::endpoint> peers)
 
     if (!got || t.state == VIR_TORRENT_FAILED)
         return;
-    params.ti = std::make_shared<lt::torrent_info>(*got);
+    t.tell_metadata = t.tell_metadata || t.metadata_only;
+    t.metadata_only = t.renewing = false;
+    if (t.metainfo)
+        params.ti = loadMetainfo(static_cast<guint8 const *>(g_bytes_get_data(t.metainfo, nullptr)),
+                                 g_bytes_get_size(t.metainfo), nullptr);
+    if (!params.ti)
+        params.ti = std::make_shared<lt::torrent_info>(*got);
     params.peers = std::move(peers);
-    drop(t);
-    t.metadata_only = false;
-    t.tell_metadata = true;
+    drop(t, true);
     t.state = VIR_TORRENT_CHECKING;
     try {
         start(t, std::move(params));
@@ -1689,6 +2014,7 @@ Engine::identify(Torrent &t, VirTorrentMetainfoRaw &raw, char const *dict, gsize
     virTorrentMetainfoFree(t.info);
     t.info = static_cast<VirTorrentMetainfo *>(g_steal_pointer(&raw.info));
     t.pieces = raw.pieces;
+    t.holes = raw.holes;
     t.dict.assign(dict, raw.length);
     t.key = t.info->key;    /* a hybrid torrent may have been asked for by its other name */
     return true;
@@ -1699,6 +2025,24 @@ appendString(std::string &out, char const *data, std::size_t len)
 {
     out += std::to_string(len) + ":";
     out.append(data, len);
+}
+
+/* The hashes of the pieces; of a file of one piece, its root. */
+static guint8 const *
+pieceLayer(VirTorrentMetainfoRaw const &raw)
+{
+    return raw.layer ? raw.layer : raw.pieces == 1 ? raw.root : nullptr;
+}
+
+static void
+findZeros(Torrent &t, VirTorrentMetainfoRaw const &raw)
+{
+    guint8 const *layer = pieceLayer(raw);
+    g_autofree guint8 *zeros = layer ? virTorrentZeroPieces(raw.info->size, raw.info->piece_length, layer)
+                                     : nullptr;
+
+    if (zeros)
+        t.zeros.assign(zeros, zeros + raw.pieces);
 }
 
 /* The .torrent file of @t, once every piece layer is here. */
@@ -1729,9 +2073,214 @@ Engine::learnMetainfo(Torrent &t)
     out += "e";
     if (!virTorrentMetainfoRead(reinterpret_cast<guint8 const *>(out.data()), out.size(), &raw, nullptr))
         return false;
+    findZeros(t, raw);
     virTorrentMetainfoRawClear(&raw);
     t.metainfo = g_bytes_new(out.data(), out.size());
     return true;
+}
+
+/* --- what need not be fetched ------------------------------------------------------ */
+
+/* Masters of this engine that @t may be a new version of, the most likely ones first. */
+std::vector<Predecessor>
+Engine::predecessors(Torrent const &t) const
+{
+    std::vector<Predecessor> out;
+
+    for (auto const &it : torrents) {
+        Torrent const &m = *it.second;
+        std::string const path = leaves + "/" + m.id + ".leaves";
+        std::size_t alike = 0;
+
+        if (leaves.empty() || &m == &t || m.state != VIR_TORRENT_COMPLETE || !m.hashes.has_v2() || !m.info ||
+            access(path.c_str(), R_OK) < 0)
+            continue;
+        while (alike < m.id.size() && alike < t.id.size() && m.id[alike] == t.id[alike])
+            alike++;
+        out.push_back({m.dir + "/" + m.file, path, m.info->size, alike});
+    }
+    std::stable_sort(out.begin(), out.end(), [](Predecessor const &a, Predecessor const &b) {
+        return a.alike != b.alike ? a.alike > b.alike : a.size > b.size;
+    });
+    if (out.size() > PREDECESSORS)
+        out.resize(PREDECESSORS);
+    return out;
+}
+
+/* Whether to be told more of @t before anything of it is fetched: a file without holes
+ * and without predecessor would only lose time. */
+bool
+Engine::isWorthAsking(Torrent const &t) const
+{
+    struct stat st;
+    std::string const path = t.dir + "/" + t.file;
+
+    if (t.seed || t.verify || t.held || !t.info || t.info->size < HOLD_MIN || stat(path.c_str(), &st) == 0)
+        return false;
+    return !predecessors(t).empty() || (!t.metainfo && t.holes);
+}
+
+/* From being told to fetching, or back: a new torrent with the same peers. */
+void
+Engine::renew(Torrent &t)
+{
+    t.hold = false;
+    t.held = t.renewing = true;
+    t.handle.save_resume_data(lt::torrent_handle::save_info_dict);
+}
+
+void
+Engine::startFill(Torrent &t, std::vector<Predecessor> masters)
+{
+    std::string const path = t.dir + "/" + t.file;
+    int const fd = open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644);
+
+    if (fd < 0 || ftruncate(fd, static_cast<off_t>(t.info->size)) < 0) {
+        g_info("'%s': %s", path.c_str(), g_strerror(errno));
+        if (fd >= 0)
+            close(fd);
+        renew(t);
+        return;
+    }
+    t.fill = std::make_shared<Fill>();
+    t.fill->delta = t.leaves->wanted();
+    t.fill->masters = std::move(masters);
+    t.fill->fd = fd;
+    t.fill->wake = wake;
+    std::thread([f = t.fill] { f->run(); }).detach();
+}
+
+void
+Engine::endFill(Torrent &t)
+{
+    if (t.fill->ok) {
+        t.delta = virTorrentDeltaRef(t.fill->delta);
+        g_info("'%s': %u of %u blocks are on this host already", t.id.c_str(),
+               virTorrentDeltaCountBlocks(t.delta), virTorrentDeltaGetBlocks(t.delta));
+    }
+    t.fill.reset();
+    renew(t);
+}
+
+/* One that holds: is enough known, or nothing more to be expected? */
+void
+Engine::advance(Torrent &t, gint64 now)
+{
+    if (!t.hold || t.renewing || t.state == VIR_TORRENT_FAILED || !t.handle.is_valid())
+        return;
+    hurry_until = std::max(hurry_until, now + TICK_HURRY);
+    if (t.fill) {
+        if (t.fill->done)
+            endFill(t);
+        return;
+    }
+    if (t.status.num_peers == 0 && webseedsOf(t).empty())
+        t.hold_at = now;
+    if (learnMetainfo(t)) {
+        auto masters = predecessors(t);
+        g_autoptr(VirTorrentDelta) delta = t.leaves->wanted();
+
+        if (masters.empty())
+            return renew(t);
+        if (!delta) {
+            g_auto(VirTorrentMetainfoRaw) raw = {};
+            gsize len;
+            auto data = static_cast<guint8 const *>(g_bytes_get_data(t.metainfo, &len));
+
+            if (!virTorrentMetainfoRead(data, len, &raw, nullptr) || !pieceLayer(raw))
+                return renew(t);
+            delta = virTorrentDeltaNew(raw.info->size, raw.info->piece_length, pieceLayer(raw));
+            t.leaves->moved = now;
+            std::lock_guard<std::mutex> guard(t.leaves->lock);
+            t.leaves->delta = delta ? virTorrentDeltaRef(delta) : nullptr;
+        } else if (virTorrentDeltaIsComplete(delta)) {
+            return startFill(t, std::move(masters));
+        }
+    }
+    if (now - std::max<gint64>(t.hold_at, t.leaves->moved) > (t.leaves->peers > 0 ? HOLD_ANSWER : HOLD_PEER))
+        renew(t);
+}
+
+/* Zeros, and what was copied from a predecessor, are had from the start. */
+void
+Engine::applyKnown(Torrent &t, lt::add_torrent_params &params)
+{
+    std::string const path = t.dir + "/" + t.file;
+    int const pieces = static_cast<int>(t.pieces);
+    guint32 const per_piece = t.info->piece_length / VIR_TORRENT_BLOCK_SIZE;
+
+    if (t.seed || t.verify || (t.zeros.empty() && !t.delta))
+        return;
+    int const fd = open(path.c_str(), O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0644);
+    struct stat st;
+
+    if (fd < 0)
+        return;     /* will be said by who writes to it */
+    if (fstat(fd, &st) == 0 && static_cast<guint64>(st.st_size) < t.info->size &&
+        ftruncate(fd, static_cast<off_t>(t.info->size)) < 0) {
+        close(fd);
+        return;
+    }
+    params.have_pieces.resize(pieces);
+    for (int i = 0; i < pieces; i++) {
+        guint64 const begin = static_cast<guint64>(i) * t.info->piece_length;
+        guint64 const end = std::min(begin + t.info->piece_length, t.info->size);
+        guint32 const first = static_cast<guint32>(i) * per_piece;
+        int const blocks = static_cast<int>((end - begin + VIR_TORRENT_BLOCK_SIZE - 1) / VIR_TORRENT_BLOCK_SIZE);
+        lt::bitfield some(blocks, false);
+        lt::piece_index_t const piece(i);
+
+        if ((!t.zeros.empty() && t.zeros[static_cast<std::size_t>(i)] && virTorrentIsHole(fd, begin, end)) ||
+            (t.delta && virTorrentDeltaHasPiece(t.delta, static_cast<guint32>(i)))) {
+            params.have_pieces.set_bit(piece);
+            continue;
+        }
+        for (int b = 0; t.delta && b < blocks; b++) {
+            if (virTorrentDeltaHasBlock(t.delta, first + static_cast<guint32>(b)))
+                some.set_bit(b);
+        }
+        if (!some.none_set())
+            params.unfinished_pieces[piece] = some;
+    }
+    close(fd);
+}
+
+/* The leaves of what was fetched: libtorrent made them. */
+void
+Engine::onLeaves(Torrent &t, lt::add_torrent_params const &params)
+{
+    std::size_t const blocks = (t.info->size + VIR_TORRENT_BLOCK_SIZE - 1) / VIR_TORRENT_BLOCK_SIZE;
+    std::size_t width = 1, at = 0, found = 0;
+    std::string out(blocks * VIR_TORRENT_HASH_SIZE, 0);
+    lt::file_index_t const file(0);
+
+    t.want_leaves = false;
+    while (width < blocks)
+        width *= 2;
+    if (t.delta) {
+        g_autoptr(GBytes) all = virTorrentDeltaGetLeaves(t.delta);
+
+        out.assign(static_cast<char const *>(g_bytes_get_data(all, nullptr)), g_bytes_get_size(all));
+        found = blocks;
+    } else if (!params.merkle_trees.empty() && !params.merkle_tree_mask.empty()) {
+        auto const &tree = params.merkle_trees[file];
+        auto const &mask = params.merkle_tree_mask[file];
+
+        for (std::size_t i = 0; i < mask.size() && at < tree.size(); i++) {
+            if (!mask[i])
+                continue;
+            if (i + 1 >= width && i + 1 - width < blocks) {
+                memcpy(&out[(i + 1 - width) * VIR_TORRENT_HASH_SIZE], tree[at].data(), VIR_TORRENT_HASH_SIZE);
+                found++;
+            }
+            at++;
+        }
+    }
+    g_debug("'%s': %zu leaves of %zu", t.id.c_str(), found, blocks);
+    if (found < blocks)
+        return;
+    pending.push_back({VIR_TORRENT_EVENT_LEAVES, t.id, t.serial, {}, std::move(out)});
+    wake->ring();
 }
 
 /* --- the clock -------------------------------------------------------------------- */
@@ -1798,6 +2347,7 @@ Engine::onTick()
 
         if (!t.handle.is_valid())
             continue;
+        advance(t, now);
         announce(t, now);
         if (t.tell_metadata && t.state != VIR_TORRENT_FAILED && learnMetainfo(t)) {
             t.tell_metadata = false;
@@ -1918,28 +2468,6 @@ virTorrentEngineSaveState(VirTorrentEngine *e)
 
 } /* extern "C" */
 
-/* What libtorrent is to know of a metainfo: the info dictionary and the piece
- * layers, nothing else that may stand beside them. */
-static std::shared_ptr<lt::torrent_info>
-loadMetainfo(guint8 const *data, gsize len, GError **error)
-{
-    lt::load_torrent_limits limits;
-
-    limits.max_buffer_size = VIR_TORRENT_METAINFO_MAX;
-    limits.max_pieces = VIR_TORRENT_PIECES_MAX;
-    limits.max_decode_depth = 32;
-    limits.max_decode_tokens = 100000;
-    try {
-        return std::make_shared<lt::torrent_info>(
-            lt::span<char const>(reinterpret_cast<char const *>(data), static_cast<std::ptrdiff_t>(len)),
-            limits, lt::from_span);
-    } catch (std::exception const &e) {
-        setError(error, VIR_TORRENT_ENGINE_ERROR_INVALID_METAINFO,
-                 format(_("the torrent is malformed: %s"), e.what()));
-        return nullptr;
-    }
-}
-
 static bool
 fromMetainfo(Engine &e, Torrent &t, lt::add_torrent_params &params, GBytes *metainfo, GError **error)
 {
@@ -1961,6 +2489,7 @@ fromMetainfo(Engine &e, Torrent &t, lt::add_torrent_params &params, GBytes *meta
             t.webseeds.push_back(seed.url);
     }
     t.metainfo = g_bytes_new_from_bytes(metainfo, 0, raw.length);
+    findZeros(t, raw);
     auto const dict = params.ti->info_section();
     g_auto(VirTorrentMetainfoRaw) again = {};
     return e.identify(t, again, dict.data(), static_cast<gsize>(dict.size()), error);

@@ -53,6 +53,9 @@ typedef struct {
     guint64 upload_limit;            /* bytes/s, 0: none; holds for LAN peers too */
     guint64 download_limit;
     gboolean dht, lsd, pex;
+    const char *leaves;              /* directory with ID.leaves (VIR_TORRENT_EVENT_LEAVES) of what is seeded:
+                                        others are told them, and what is fetched is looked up in them;
+                                        NULL: none */
     GBytes *session_state;           /* what virTorrentEngineSaveState() gave, or NULL */
     guint hash_threads;              /* 0: one per core */
 } VirTorrentEngineSettings;
@@ -95,13 +98,15 @@ typedef enum {
                                         once after each virTorrentEngineAdd(), of a seed too */
     VIR_TORRENT_EVENT_FAILED,        /* message tells why; the torrent stays, stopped */
     VIR_TORRENT_EVENT_RESUME_DATA,   /* data: to be kept, for virTorrentEngineAdd() */
+    VIR_TORRENT_EVENT_LEAVES,        /* data: the hash of each block of what was fetched; at most once, around
+                                        COMPLETE.  To be kept for settings.leaves, may be lost */
 } VirTorrentEventType;
 
 typedef struct {
     VirTorrentEventType type;
     const char *id;
     const char *message;             /* FAILED */
-    GBytes *data;                    /* RESUME_DATA */
+    GBytes *data;                    /* RESUME_DATA, LEAVES */
 } VirTorrentEvent;
 
 typedef void (*VirTorrentEventFunc)(const VirTorrentEvent *event, gpointer opaque);
@@ -209,6 +214,9 @@ VirTorrentHash *virTorrentHashStart(int fd,
                                     GError **error);
 guint64 virTorrentHashGetDone(VirTorrentHash *hash);   /* bytes */
 guint64 virTorrentHashGetSize(VirTorrentHash *hash);
+/* The hash of each block of 16 KiB, in a row; once, in VirTorrentHashFunc of a hash that
+ * succeeded.  NULL where the file is too large for that. */
+GBytes *virTorrentHashTakeLeaves(VirTorrentHash *hash);
 /* Cancels it where it is running (@func is not called any more) and frees it. */
 void virTorrentHashFree(VirTorrentHash *hash);
 

@@ -34,6 +34,8 @@
 #include "names.h"
 
 #define HASH VIR_TORRENT_HASH_SIZE
+/* The largest file whose leaves are kept: 128 MiB of them. */
+#define LEAVES_SIZE_MAX (G_GUINT64_CONSTANT(64) << 30)
 
 struct _VirTorrentHash {
     gatomicrefcount refs;
@@ -44,6 +46,7 @@ struct _VirTorrentHash {
     guint32 piece_length;
     guint64 pieces;
     guint8 *layer;
+    guint8 *leaves;             /* one hash per block; NULL: too large */
 
     guint64 next;               /* atomic: the piece that is taken next */
     guint64 done;               /* atomic: bytes */
@@ -75,6 +78,7 @@ virTorrentHashUnref(gpointer opaque)
     g_clear_pointer(&hash->context, g_main_context_unref);
     g_mutex_clear(&hash->lock);
     g_free(hash->layer);
+    g_free(hash->leaves);
     g_free(hash->name);
     g_free(hash->format);
     g_free(hash);
@@ -162,6 +166,19 @@ virTorrentHashFinish(VirTorrentHash *hash)
     g_mutex_unlock(&hash->lock);
 }
 
+static gboolean
+virTorrentHashPiece(VirTorrentHash *hash, VirTorrentHasher *hasher, guint64 piece, guint8 *buffer)
+{
+    guint64 block = piece * (hash->piece_length / VIR_TORRENT_BLOCK_SIZE);
+
+    if (!hash->leaves)
+        return virTorrentHasherPiece(hasher, hash->fd, hash->st.st_size, hash->piece_length, piece,
+                                     buffer, &hash->cancelled, &hash->done, hash->layer + piece * HASH);
+    return virTorrentHasherLeaves(hasher, hash->fd, hash->st.st_size, hash->piece_length, piece,
+                                  buffer, &hash->cancelled, &hash->done,
+                                  hash->leaves + block * HASH, hash->layer + piece * HASH);
+}
+
 static gpointer
 virTorrentHashWork(gpointer opaque)
 {
@@ -178,9 +195,7 @@ virTorrentHashWork(gpointer opaque)
 
         if (piece >= hash->pieces)
             break;
-        if (!virTorrentHasherPiece(hasher, hash->fd, hash->st.st_size, hash->piece_length,
-                                   piece, buffer, &hash->cancelled, &hash->done,
-                                   hash->layer + piece * HASH))
+        if (!virTorrentHashPiece(hash, hasher, piece, buffer))
             virTorrentHashFailErrno(hash, errno);
     }
     if (g_atomic_int_dec_and_test(&hash->running))
@@ -253,6 +268,12 @@ virTorrentHashStartWorkers(VirTorrentHash *hash, guint threads)
     }
 }
 
+static gsize
+virTorrentHashCountLeaves(VirTorrentHash *hash)
+{
+    return (hash->st.st_size + VIR_TORRENT_BLOCK_SIZE - 1) / VIR_TORRENT_BLOCK_SIZE;
+}
+
 VirTorrentHash *
 virTorrentHashStart(int fd,
                     const char *name,
@@ -282,6 +303,8 @@ virTorrentHashStart(int fd,
     hash->piece_length = virTorrentPieceLength(hash->st.st_size);
     hash->pieces = (hash->st.st_size + hash->piece_length - 1) / hash->piece_length;
     hash->layer = g_malloc(hash->pieces * HASH);
+    if ((guint64)hash->st.st_size <= LEAVES_SIZE_MAX)
+        hash->leaves = g_malloc(virTorrentHashCountLeaves(hash) * HASH);
     virTorrentHashStartWorkers(hash, threads);
     return hash;
 }
@@ -296,6 +319,14 @@ guint64
 virTorrentHashGetSize(VirTorrentHash *hash)
 {
     return hash->st.st_size;
+}
+
+GBytes *
+virTorrentHashTakeLeaves(VirTorrentHash *hash)
+{
+    if (!hash->leaves)
+        return NULL;
+    return g_bytes_new_take(g_steal_pointer(&hash->leaves), virTorrentHashCountLeaves(hash) * HASH);
 }
 
 void

@@ -268,3 +268,23 @@ virTorrentHasherPiece(VirTorrentHasher *hasher, int fd, guint64 size,
     memcpy(out, leaves, HASH);
     return TRUE;
 }
+
+gboolean
+virTorrentHasherLeaves(VirTorrentHasher *hasher, int fd, guint64 size,
+                       guint32 piece_length, guint64 index, guint8 *buffer,
+                       const gint *cancelled, guint64 *done, guint8 *leaves, guint8 *out)
+{
+    static const guint8 missing[HASH];
+    guint64 begin = index * piece_length;
+    guint64 end = MIN(begin + piece_length, size);
+    gsize blocks = (end - begin + BLOCK - 1) / BLOCK;
+    gsize width = size <= piece_length ? virTorrentPowerOfTwo(blocks) : piece_length / BLOCK;
+    g_autofree guint8 *nodes = NULL;
+
+    if (!virTorrentHasherBlocks(hasher, fd, begin, end, buffer, cancelled, done, leaves))
+        return FALSE;
+    nodes = g_memdup2(leaves, blocks * HASH);
+    virTorrentHasherRoot(hasher, nodes, blocks, width, missing);
+    memcpy(out, nodes, HASH);
+    return TRUE;
+}

@@ -55,5 +55,9 @@ gboolean virTorrentHasherPiece(VirTorrentHasher *hasher, int fd, guint64 size,
 gboolean virTorrentHasherBlocks(VirTorrentHasher *hasher, int fd, guint64 begin, guint64 end,
                                 guint8 *buffer, const gint *cancelled, guint64 *done,
                                 guint8 *leaves);
+/* The same, and the hash of each of its blocks into @leaves. */
+gboolean virTorrentHasherLeaves(VirTorrentHasher *hasher, int fd, guint64 size,
+                                guint32 piece_length, guint64 index, guint8 *buffer,
+                                const gint *cancelled, guint64 *done, guint8 *leaves, guint8 *out);
 
 G_END_DECLS

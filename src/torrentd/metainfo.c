@@ -17,6 +17,7 @@
 #include <string.h>
 
 #include "bencode.h"
+#include "delta.h"
 #include "i18n.h"
 #include "merkle.h"
 #include "names.h"
@@ -175,11 +176,11 @@ virTorrentFormatIsValid(const char *format, gsize len)
     return len > 0 && len <= FORMAT_MAX;
 }
 
-/* Ours: the format and capacity of the volume. */
+/* Ours: the format and capacity of the volume, and whether it is worth looking for holes. */
 static gboolean
 virTorrentInfoReadVolume(const VirTorrentBencode *info, VirTorrentMetainfoRaw *raw, GError **error)
 {
-    VirTorrentBencode dict, format, capacity;
+    VirTorrentBencode dict, format, capacity, holes;
 
     if (!virTorrentBencodeFind(info, "torrentpool", &dict))
         return TRUE;
@@ -199,6 +200,7 @@ virTorrentInfoReadVolume(const VirTorrentBencode *info, VirTorrentMetainfoRaw *r
                                               "size"));
         raw->info->capacity = capacity.integer;
     }
+    raw->holes = virTorrentBencodeFind(&dict, "holes", &holes) && holes.type == 'i' && holes.integer > 0;
     return TRUE;
 }
 
@@ -416,6 +418,7 @@ virTorrentMetainfoWrite(const char *name, const char *format, guint64 capacity,
                         const guint8 *layer, guint pieces)
 {
     g_autoptr(VirTorrentHasher) hasher = virTorrentHasherNew();
+    g_autofree guint8 *zeros = virTorrentZeroPieces(size, piece_length, layer);
     GString *out = g_string_new("d4:infod9:file treed");
     guint8 root[HASH];
 
@@ -430,7 +433,7 @@ virTorrentMetainfoWrite(const char *name, const char *format, guint64 capacity,
     g_string_append(out, "4:name");
     virTorrentAppendString(out, name, strlen(name));
     virTorrentAppendInt(out, "piece length", piece_length);
-    if (capacity || format) {
+    if (capacity || format || zeros) {
         g_string_append(out, "11:torrentpoold");
         if (capacity)
             virTorrentAppendInt(out, "capacity", capacity);
@@ -438,6 +441,8 @@ virTorrentMetainfoWrite(const char *name, const char *format, guint64 capacity,
             g_string_append(out, "6:format");
             virTorrentAppendString(out, format, strlen(format));
         }
+        if (zeros)
+            virTorrentAppendInt(out, "holes", 1);
         g_string_append(out, "e");
     }
     g_string_append(out, "e12:piece layersd");

@@ -28,6 +28,7 @@ typedef struct {
     const guint8 *root;       /* BEP 52 pieces root, NULL: v1 only */
     const guint8 *layer;      /* one hash per piece, NULL: v1 only, one piece, or info dictionary only */
     guint pieces;
+    gboolean holes;           /* it says that there are pieces of zeros */
 } VirTorrentMetainfoRaw;
 
 void virTorrentMetainfoRawClear(VirTorrentMetainfoRaw *raw);

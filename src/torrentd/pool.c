@@ -84,6 +84,10 @@ virTorrentPoolEngineEvent(const VirTorrentEvent *event, gpointer opaque)
     case VIR_TORRENT_EVENT_RESUME_DATA:
         virTorrentPoolResumeData(pool, vol, event->data);
         break;
+    case VIR_TORRENT_EVENT_LEAVES:
+        virTorrentStoreSave(pool->store, VIR_TORRENT_STORE_LEAVES, vol->name, event->data,
+                            NULL, NULL, NULL);
+        break;
     }
 }
 
@@ -141,6 +145,7 @@ virTorrentPoolNewEngine(VirTorrentPool *pool, GError **error)
 
     virTorrentOptionsToSettings(pool->options, &settings);
     settings.session_state = session;
+    settings.leaves = pool->leaves;
     settings.hash_threads = pool->env->conf->hash_threads;
     if (settings.listen_port == 0 && port && g_bytes_get_size(port) == sizeof(guint16)) {
         memcpy(&settings.listen_port, g_bytes_get_data(port, NULL), sizeof(guint16));
@@ -197,6 +202,7 @@ virTorrentPoolNew(VirTorrentPoolEnv *env,
     pool->name = g_strdup(name);
     pool->target = g_strdup(target);
     pool->partial = g_build_filename(target, ".torrentpool", "partial", NULL);
+    pool->leaves = g_build_filename(target, ".torrentpool", "resume", NULL);
     pool->options = options;
     pool->targetfd = -1;
     pool->volumes = g_hash_table_new_full(g_str_hash, g_str_equal, NULL, virTorrentVolumeUnref);
@@ -247,6 +253,7 @@ virTorrentPoolFree(VirTorrentPool *pool)
     g_ptr_array_unref(pool->pending);
     virTorrentOptionsFree(pool->options);
     g_free(pool->partial);
+    g_free(pool->leaves);
     g_free(pool->target);
     g_free(pool->name);
     g_free(pool->uuid);

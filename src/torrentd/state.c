@@ -54,6 +54,7 @@ static const struct {
     [VIR_TORRENT_STORE_PUBLISH] = { DIR_META, ".publish", FALSE },
     [VIR_TORRENT_STORE_RESUME] = { DIR_RESUME, ".resume", FALSE },
     [VIR_TORRENT_STORE_STAT] = { DIR_RESUME, ".stat", FALSE },
+    [VIR_TORRENT_STORE_LEAVES] = { DIR_RESUME, ".leaves", FALSE },
     [VIR_TORRENT_STORE_SESSION] = { DIR_RESUME, ".session", FALSE },
     [VIR_TORRENT_STORE_PORT] = { DIR_RESUME, ".port", FALSE },
 };

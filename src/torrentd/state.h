@@ -20,6 +20,7 @@ typedef enum {
     VIR_TORRENT_STORE_PUBLISH,   /* meta/NAME.publish: to be hashed */
     VIR_TORRENT_STORE_RESUME,    /* resume/NAME.resume: the engine's resume data */
     VIR_TORRENT_STORE_STAT,      /* resume/NAME.stat: the stamp of a verified file */
+    VIR_TORRENT_STORE_LEAVES,    /* resume/NAME.leaves: the hash of each block of a master */
     VIR_TORRENT_STORE_SESSION,   /* resume/NAME.session: DHT nodes; NAME is "engine" */
     VIR_TORRENT_STORE_PORT,      /* resume/NAME.port: so that magnets given away stay true */
     VIR_TORRENT_STORE_LAST

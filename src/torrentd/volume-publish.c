@@ -157,6 +157,11 @@ virTorrentVolumeHashDone(VirTorrentHash *hash,
     } else if (virTorrentVolumeStat(vol, &now) < 0 || !virTorrentStatSame(&vol->seen, &now)) {
         virTorrentVolumeFail(vol, _("the file was changed while it was hashed"));
     } else {
+        g_autoptr(GBytes) leaves = virTorrentHashTakeLeaves(hash);
+
+        if (leaves)
+            virTorrentStoreSave(vol->pool->store, VIR_TORRENT_STORE_LEAVES, vol->name, leaves,
+                                NULL, NULL, NULL);
         vol->metainfo = g_bytes_ref(metainfo);
         virTorrentVolumeHandle(vol, VIR_TORRENT_VOLUME_EVENT_HASHED, NULL, NULL);
     }

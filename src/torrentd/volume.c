@@ -358,6 +358,7 @@ virTorrentVolumeForget(VirTorrentVolume *vol, GError **error)
     static const VirTorrentStoreKind all[] = {
         VIR_TORRENT_STORE_METAINFO, VIR_TORRENT_STORE_MAGNET, VIR_TORRENT_STORE_PUBLISH,
         VIR_TORRENT_STORE_RESUME, VIR_TORRENT_STORE_STAT,
+        VIR_TORRENT_STORE_LEAVES,
     };
     VirTorrentPool *pool = vol->pool;
     gsize i;

@@ -71,6 +71,7 @@ struct _VirTorrentPool {
     char *name;
     char *target;
     char *partial;               /* its private directory for fetches */
+    char *leaves;                /* and for what the engine wants to know of masters */
     VirTorrentOptions *options;
     VirTorrentStore *store;
     VirTorrentEngine *engine;
