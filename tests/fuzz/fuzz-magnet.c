@@ -56,7 +56,8 @@ fuzzAgain(const VirTorrentMagnet *parts)
 {
     g_autofree char *key = virTorrentMagnetKey(parts);
     g_autofree char *link = virTorrentMagnetFormat(key, parts->name, 0, (const char *const *)parts->peers,
-                                                   (const char *const *)parts->trackers);
+                                                   (const char *const *)parts->trackers,
+                                                   (const char *const *)parts->webseeds);
     g_auto(VirTorrentMagnet) again = { 0 };
     g_autoptr(GError) error = NULL;
     g_autofree char *key_again = NULL;
@@ -68,6 +69,7 @@ fuzzAgain(const VirTorrentMagnet *parts)
     g_assert_cmpstr(parts->name, ==, again.name);
     g_assert_true(g_strv_equal((const char *const *)parts->peers, (const char *const *)again.peers));
     g_assert_true(g_strv_equal((const char *const *)parts->trackers, (const char *const *)again.trackers));
+    g_assert_true(g_strv_equal((const char *const *)parts->webseeds, (const char *const *)again.webseeds));
 }
 
 
