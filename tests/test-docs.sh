@@ -52,6 +52,12 @@ done < <(sed -n '/^What is promised/,/^What is not/p' "$top/docs/security.rst" |
     bad=1
 }
 
+# Every page can be rendered.
+for page in "$top"/docs/*.rst; do
+    docutils=$(command -v rst2html rst2html.py | head -n 1)
+    "$docutils" --strict "$page" >/dev/null || bad=1
+done
+
 # The shell's completion knows every option (test-config does it for the manual).
 diff <("${builddir:-.}/../src/virttorrentd" --help | grep -Eo -- '--[a-z-]+' | sort -u | grep -v '^--help-') \
     <(sed -n '/compgen/,/--version/p' "$top/src/torrentd/virttorrentd.bash-completion" |
