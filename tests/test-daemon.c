@@ -152,8 +152,6 @@ call(GDBusConnection *c, const char *method, const char *args)
     GVariant *out;
 
     g_assert_no_error(err);
-    if (in)
-        g_variant_ref_sink(in);
     out = g_dbus_connection_call_sync(c, NULL, "/org/libvirt/Torrentd1", "org.libvirt.Torrentd1",
                                       method, in, NULL, G_DBUS_CALL_FLAGS_NONE, 5000, NULL, &err);
     g_assert_no_error(err);

@@ -465,5 +465,7 @@ main(int argc, char **argv)
     if (!daemon.activated)
         unlink(daemon.paths.socket);
     unlink(daemon.paths.pidfile);
+    virTorrentConfFree(daemon.conf);
+    virTorrentPathsClear(&daemon.paths);
     return rc;
 }
