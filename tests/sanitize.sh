@@ -1,17 +1,16 @@
 #!/bin/bash
-# Usage: tests/sanitize.sh asan | tsan | valgrind | fuzz
+# Usage: tests/sanitize.sh asan | valgrind | fuzz
 #
 # Everything that is ours, built or run so that its mistakes show:
 #
 #   asan      the unit tests with AddressSanitizer, LeakSanitizer and UBSan
-#   tsan      what has threads, with ThreadSanitizer
 #   valgrind  the unit tests of the ordinary build under memcheck
 #   fuzz      each fuzz target with libFuzzer, ASan and UBSan, for FUZZ_SECONDS
 #             (default: 10) seconds; what it finds is kept, and from then on
 #             run first
 #
 # Programs of others that the tests start (qemu-img, the D-Bus bus) are not
-# instrumented.  make check-asan, check-tsan, check-valgrind and check-fuzz run this.
+# instrumented.  make check-asan, check-valgrind and check-fuzz run this.
 # SPDX-License-Identifier: LGPL-2.1-or-later
 set -euo pipefail
 . "$(dirname "$0")/lib/env.sh"
@@ -19,8 +18,6 @@ set -euo pipefail
 # One place for what cannot run there, each with its reason.
 #   test-translation.sh  looks at po/ alone
 valgrind_leaves=' test-translation.sh '
-# libtorrent, which is not instrumented, has threads of its own.
-threads='test-delta test-disk test-engine-fake test-hash test-pool test-state'
 
 jobs=$(nproc)
 quiet() {
@@ -67,19 +64,6 @@ asan)
     export ASAN_OPTIONS=detect_leaks=1:strict_string_checks=1 UBSAN_OPTIONS=print_stacktrace=1
     export G_SLICE=always-malloc
     suite
-    ;;
-
-tsan)
-    # GLib's locks are futexes that ThreadSanitizer does not know.
-    flags='-O1 -g -fsanitize=thread'
-    tree tsan CFLAGS="$flags" CXXFLAGS="$flags" --disable-werror
-    some=
-    for name in $(programs); do
-        [[ " $threads " != *" $name "* ]] || some+=" $name"
-    done
-    [[ $some ]] || die "none of '$threads' is a test program"
-    export TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1
-    suite TESTS="$some" CPPFLAGS="-I$tree -include $tree/config.h $(pkg-config --cflags glib-2.0) -include $top/tests/tsan-glib.h"
     ;;
 
 valgrind)
