@@ -244,32 +244,6 @@ virTorrentHasherBlocks(VirTorrentHasher *hasher, int fd, guint64 begin, guint64 
 }
 
 gboolean
-virTorrentHasherPiece(VirTorrentHasher *hasher, int fd, guint64 size,
-                      guint32 piece_length, guint64 index, guint8 *buffer,
-                      const gint *cancelled, guint64 *done, guint8 *out)
-{
-    static const guint8 missing[HASH];
-    guint64 begin = index * piece_length;
-    guint64 end = MIN(begin + piece_length, size);
-    gsize blocks = (end - begin + BLOCK - 1) / BLOCK;
-    gsize width = size <= piece_length ? virTorrentPowerOfTwo(blocks) : piece_length / BLOCK;
-    g_autofree guint8 *leaves = NULL;
-
-    if (end - begin == piece_length && virTorrentNextData(fd, begin, end) == end) {
-        virTorrentHashZeroPiece(hasher, piece_length, out);
-        if (done)
-            __atomic_add_fetch(done, piece_length, __ATOMIC_RELAXED);
-        return TRUE;
-    }
-    leaves = g_malloc(blocks * HASH);
-    if (!virTorrentHasherBlocks(hasher, fd, begin, end, buffer, cancelled, done, leaves))
-        return FALSE;
-    virTorrentHasherRoot(hasher, leaves, blocks, width, missing);
-    memcpy(out, leaves, HASH);
-    return TRUE;
-}
-
-gboolean
 virTorrentHasherLeaves(VirTorrentHasher *hasher, int fd, guint64 size,
                        guint32 piece_length, guint64 index, guint8 *buffer,
                        const gint *cancelled, guint64 *done, guint8 *leaves, guint8 *out)
@@ -287,4 +261,24 @@ virTorrentHasherLeaves(VirTorrentHasher *hasher, int fd, guint64 size,
     virTorrentHasherRoot(hasher, nodes, blocks, width, missing);
     memcpy(out, nodes, HASH);
     return TRUE;
+}
+
+gboolean
+virTorrentHasherPiece(VirTorrentHasher *hasher, int fd, guint64 size,
+                      guint32 piece_length, guint64 index, guint8 *buffer,
+                      const gint *cancelled, guint64 *done, guint8 *out)
+{
+    guint64 begin = index * piece_length;
+    guint64 end = MIN(begin + piece_length, size);
+    g_autofree guint8 *leaves = NULL;
+
+    if (end - begin == piece_length && virTorrentNextData(fd, begin, end) == end) {
+        virTorrentHashZeroPiece(hasher, piece_length, out);
+        if (done)
+            __atomic_add_fetch(done, piece_length, __ATOMIC_RELAXED);
+        return TRUE;
+    }
+    leaves = g_malloc((end - begin + BLOCK - 1) / BLOCK * HASH);
+    return virTorrentHasherLeaves(hasher, fd, size, piece_length, index, buffer,
+                                  cancelled, done, leaves, out);
 }

@@ -11,9 +11,10 @@
  *    and get it more slowly, while everybody else has nothing to ask for.
  *
  * So each host is shown what it takes in WINDOW_SECONDS at the rate at which it
- * is being served, and nothing while it has far more to forward than others.  In the beginning, when nobody has anything to forward, pieces
- * go out one after the other, FIRST at a time, instead of all at once at an Nth of
- * the rate: the first host begins to forward N times sooner.
+ * is being served, and nothing while it has far more to forward than others.  In
+ * the beginning, when nobody has anything to forward, pieces go out one after the
+ * other, FIRST at a time, instead of all at once at an Nth of the rate: the first
+ * host begins to forward N times sooner.
  *
  * When every piece is out, a host that has got what it was shown sees
  * everything: then a second copy from here may be what it waits for, and what
