@@ -1,16 +1,24 @@
 #!/bin/bash
-# Usage: tests/sanitize.sh asan | valgrind | fuzz
+# Usage: tests/sanitize.sh [--short] asan | tsan | valgrind | fuzz | static
 #
 # Everything that is ours, built or run so that its mistakes show:
 #
 #   asan      the unit tests with AddressSanitizer, LeakSanitizer and UBSan
+#   tsan      the unit tests with ThreadSanitizer, which is told of GLib's locks
+#             and queues by tests/tsan-glib.c
 #   valgrind  the unit tests of the ordinary build under memcheck
-#   fuzz      each fuzz target with libFuzzer, ASan and UBSan, for FUZZ_SECONDS
-#             (default: 10) seconds; what it finds is kept, and from then on
-#             run first
+#   fuzz      each fuzz target with libFuzzer, ASan and UBSan; what it finds is
+#             kept, and from then on run first
+#   static    cppcheck, clang-tidy and gcc -fanalyzer read the sources
 #
+# make check-asan, check-tsan, check-valgrind, check-fuzz and check-static run
+# this.  ./check asan (tsan, ...) runs it with --short: what is quick of it.
+#
+# Each is bounded: ASAN_SECONDS, TSAN_SECONDS, VALGRIND_SECONDS (900 each) and
+# STATIC_SECONDS (600) are for the tests, and what is not done by then has
+# failed; FUZZ_SECONDS (60) is how long each target is run.
 # Programs of others that the tests start (qemu-img, the D-Bus bus) are not
-# instrumented.  make check-asan, check-valgrind and check-fuzz run this.
+# instrumented.
 # SPDX-License-Identifier: LGPL-2.1-or-later
 set -euo pipefail
 . "$(dirname "$0")/lib/env.sh"
@@ -20,7 +28,19 @@ set -euo pipefail
 #   test-service        ends while GLib's D-Bus thread still has what it needs
 valgrind_leaves=' test-image-overlay test-service '
 
+# What is quick and has most of what can go wrong: threads, parsers, files.
+short_engine='-p /engine/new-version -p /engine/sparse -p /engine/fetch-magnet -p /engine/resume
+    -p /engine/check-corrupt -p /engine/remove-while-fetching -p /engine/silent-after-free -p /engine/relocate'
+short_tests='test-config test-delta test-disk test-hash test-hook test-image test-metainfo test-monitor test-names
+    test-pool test-reveal test-service test-state test-status'
+
 jobs=$(nproc)
+short=
+if [[ ${1:-} == --short ]]; then
+    short=1
+    shift
+fi
+
 quiet() {
     local log=$1
     shift
@@ -40,6 +60,15 @@ tree() {
         --sysconfdir=/etc --localstatedir=/var --runstatedir=/run --libexecdir=/usr/libexec "$@"
 }
 
+# sanitized NAME FLAGS: everything and its tests, built with these
+sanitized() {
+    local flags="-O1 -g -fno-omit-frame-pointer $2"
+    tree "$1" CFLAGS="$flags" CXXFLAGS="$flags" --disable-werror
+    quiet "$tree/make.log" make -s -j"$jobs" -C "$tree" all
+    # shellcheck disable=SC2046
+    quiet "$tree/make.log" make -s -j"$jobs" -C "$tree/tests" $(programs)
+}
+
 # The test programs that tests/Makefile.am knows.
 programs() {
     make -s -C "$tree/tests" --no-print-directory -f - print 2>/dev/null <<'MAKE'
@@ -48,39 +77,115 @@ print: ; @echo $(check_PROGRAMS)
 MAKE
 }
 
+# suite SECONDS COMMAND…: runs the test programs, each by way of COMMAND, several
+# at a time; what failed is shown.
 suite() {
-    local status=0
-    make -k -s -j"$jobs" -C "$tree" check VERBOSE=1 "$@" >"$tree/check.log" 2>&1 </dev/null || status=$?
-    if ((status)); then
-        grep -E -A 40 '^(FAIL|ERROR|SKIP)|Sanitizer|runtime error|== *ERROR|error:' "$tree/check.log" | head -n 150
+    local seconds=$1 name list=() bad=0 passed=0
+    shift
+    if [[ $short ]]; then
+        for name in $short_tests; do
+            list+=("$name")
+        done
+        list+=("test-engine ${short_engine//$'\n'/ }")
+    else
+        for name in $(programs); do
+            list+=("$name")
+        done
     fi
-    grep -E '^# (TOTAL|PASS|FAIL|ERROR)' "$tree/check.log" || :
-    return $status
+    rm -rf "$tree/results"
+    mkdir "$tree/results"
+    for name in "${list[@]}"; do
+        [[ $left_out == *" ${name%% *} "* ]] || echo "$name"
+    done >"$tree/list"
+    # shellcheck disable=SC2016  # the shell inside
+    COMMAND="$*" RESULTS=$tree/results env -C "$tree/tests" timeout -k 10 "$seconds" xargs -a "$tree/list" -d '\n' -P "$jobs" -n 1 \
+        "$BASH" -c 'set -- $1; name=${1##*/}; start=$SECONDS
+            $COMMAND ./"$@" >"$RESULTS/$name.log" 2>&1 </dev/null
+            echo "$? $((SECONDS - start))" >"$RESULTS/$name.status"' - || :
+    for name in $(sed 's/ .*//; s|.*/||' "$tree/list"); do
+        local status=stopped took=$seconds
+        [[ ! -e $tree/results/$name.status ]] || read -r status took <"$tree/results/$name.status"
+        if [[ $status == 0 ]]; then
+            passed=$((passed + 1))
+            [[ $short ]] || printf 'PASS %-22s %4d s\n' "$name" "$took"
+        elif [[ $status == 77 ]]; then
+            printf 'SKIP %-22s %4d s\n' "$name" "$took"
+        else
+            bad=$((bad + 1))
+            printf 'FAIL %-22s %4d s (status %s)\n' "$name" "$took" "$status"
+            grep -E -A 40 'Sanitizer|runtime error|^==[0-9]+== |^not ok|^Bail out|ERROR' "$tree/results/$name.log" |
+                head -n 100 || tail -n 40 "$tree/results/$name.log"
+        fi
+    done
+    echo "$passed passed, $bad failed"
+    ((bad == 0 && passed > 0))
 }
 
+# A program with a known mistake has to fail, and one without must not, or
+# silence means nothing.
+# judged FLAGS MISTAKE… -- COMMAND…
+judged() {
+    local flags=$1 mistakes=() mistake program=$tree/mistakes
+    shift
+    while [[ $1 != -- ]]; do
+        mistakes+=("$1")
+        shift
+    done
+    shift
+    # shellcheck disable=SC2046,SC2086  # flags are meant to be split
+    quiet "$tree/mistakes.log" gcc -g -O0 $flags $(pkg-config --cflags glib-2.0) -o "$program" \
+        "$top/tests/mistakes.c" $(pkg-config --libs glib-2.0)
+    quiet "$tree/mistakes.log" "$@" "$program" none
+    for mistake in "${mistakes[@]}"; do
+        ! "$@" "$program" "$mistake" >"$tree/mistakes.log" 2>&1 || die "a mistake was not found: $mistake"
+    done
+}
+
+left_out=' '
 case ${1:-} in
 asan)
-    flags='-O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined'
-    tree asan CFLAGS="$flags" CXXFLAGS="$flags" --disable-werror
+    flags='-fsanitize=address,undefined -fno-sanitize-recover=undefined'
+    sanitized asan "$flags"
     export ASAN_OPTIONS=detect_leaks=1:strict_string_checks=1 UBSAN_OPTIONS=print_stacktrace=1
     export G_SLICE=always-malloc
-    suite
+    judged "$flags" overflow undefined leak --
+    suite "${ASAN_SECONDS:-900}"
+    ;;
+
+tsan)
+    # (boost has a fence that GCC's ThreadSanitizer does not know)
+    sanitized tsan '-fsanitize=thread -Wno-tsan'
+    # shellcheck disable=SC2046
+    quiet "$tree/make.log" gcc -O1 -g -Wall -Wextra -shared -fPIC $(pkg-config --cflags gio-2.0) \
+        -o "$tree/tsan-glib.so" "$top/tests/tsan-glib.c" $(pkg-config --libs gio-2.0)
+    # What is not instrumented (GLib, libtorrent) is not judged by what it copies and frees.
+    export TSAN_OPTIONS=ignore_noninstrumented_modules=1:second_deadlock_stack=1:history_size=4
+    export G_SLICE=always-malloc
+    judged -fsanitize=thread race -- env LD_PRELOAD="$tree/tsan-glib.so"
+    suite "${TSAN_SECONDS:-900}" env LD_PRELOAD="$tree/tsan-glib.so"
     ;;
 
 valgrind)
     build_torrentpool
     tree=$TORRENTPOOL_BUILD
-    some=
+    # shellcheck disable=SC2046
+    quiet "$tree/make.log" make -s -j"$jobs" -C "$tree/tests" $(programs)
+    left_out=$valgrind_leaves
+    # What takes longest there is looked at by the others.
+    [[ ! $short ]] || left_out+='test-engine test-hash test-image test-hook test-pool '
     for name in $(programs); do
-        [[ $valgrind_leaves == *" $name "* || $name == fuzz/* ]] || some+=" $name"
+        [[ $name != fuzz/* ]] || left_out+="$name "
     done
     export G_SLICE=always-malloc VALGRIND=1
-    suite TESTS="$some" LOG_COMPILER="valgrind -q --error-exitcode=99 --leak-check=full \
---errors-for-leak-kinds=definite --suppressions=$top/tests/valgrind.supp"
+    memcheck='valgrind -q --error-exitcode=99 --leak-check=full --errors-for-leak-kinds=definite'
+    # shellcheck disable=SC2086
+    judged '' overflow leak -- $memcheck
+    suite "${VALGRIND_SECONDS:-900}" "$memcheck"
     ;;
 
 fuzz)
-    seconds=${FUZZ_SECONDS:-10}
+    seconds=${FUZZ_SECONDS:-60}
+    [[ ! $short ]] || seconds=3
     flags='-O1 -g -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined'
     build_torrentpool
     make -s -j"$jobs" -C "$TORRENTPOOL_BUILD/tests" $(cd "$top/tests" && ls fuzz/fuzz-*.c | grep -v replay |

@@ -36,11 +36,11 @@ typedef struct {
     char *log;
     int listener;
     GThread *thread;
-    Manners manners;
+    gint manners;                /* Manners; atomic */
 
     GMutex lock;                 /* of all below */
     GHashTable *values;          /* path -> value; of a directory, its children, each with a NUL */
-    guint connections;
+    gint connections;            /* atomic */
     guint reads;                 /* of XVDA's state */
     guint change_at;             /* at this one it becomes ... */
     const char *change_to;       /* ... this; NULL: there is none */
@@ -88,20 +88,22 @@ static gboolean
 answer(Fixture *f, int fd, struct xsd_sockmsg *message, const char *path)
 {
     g_autofree char *value = lookUp(f, path);
+    Manners manners;
 
     if (!value) {
         message->type = XS_ERROR;
         value = g_strdup("ENOENT");
     }
+    manners = g_atomic_int_get(&f->manners);
     message->len = strlen(value) + (message->type == XS_ERROR);
     /* the list of children, written with commas */
     if (message->type == XS_DIRECTORY) {
         g_strdelimit(value, ",", '\0');
         message->len++;
     }
-    if (f->manners == BABBLES)
+    if (manners == BABBLES)
         message->len = 1024 * 1024;
-    return transfer(fd, message, sizeof(*message), TRUE) && f->manners == ANSWERS &&
+    return transfer(fd, message, sizeof(*message), TRUE) && manners == ANSWERS &&
         transfer(fd, value, message->len, TRUE);
 }
 
@@ -132,9 +134,7 @@ serverThread(gpointer data)
     int fd;
 
     while ((fd = accept4(f->listener, NULL, NULL, SOCK_CLOEXEC)) >= 0) {
-        g_mutex_lock(&f->lock);
-        f->connections++;
-        g_mutex_unlock(&f->lock);
+        g_atomic_int_inc(&f->connections);
         serve(f, fd);
     }
     return NULL;
@@ -297,9 +297,9 @@ static void
 testNoAnswer(Fixture *f, gconstpointer data G_GNUC_UNUSED)
 {
     put(f, XVDA "/state", "1");
-    f->manners = HANGS_UP;
+    g_atomic_int_set(&f->manners, HANGS_UP);
     opened(f);
-    f->manners = BABBLES;
+    g_atomic_int_set(&f->manners, BABBLES);
     opened(f);
     g_assert_cmpint(unlink(f->socket), ==, 0);
     opened(f);
@@ -343,12 +343,12 @@ testProgram(Fixture *f, gconstpointer data G_GNUC_UNUSED)
     g_assert_cmpint(started(f, "pool/web01.qcow2", &err), ==, 1);
     g_assert_cmpstr(err, ==, "torrentpool: guest 'web01': Xen's device model did not open '/pool/web01.qcow2',"
                     " and the guest would have no disk 'xvda': no\n");
-    g_assert_cmpuint(f->connections, ==, 1);
+    g_assert_cmpint(g_atomic_int_get(&f->connections), ==, 1);
 
     /* other guests are none of its business */
     g_assert_cmpint(started(f, "elsewhere.qcow2", &none), ==, 0);
     g_assert_cmpstr(none, ==, "");
-    g_assert_cmpuint(f->connections, ==, 1);
+    g_assert_cmpint(g_atomic_int_get(&f->connections), ==, 1);
 }
 
 
