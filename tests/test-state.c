@@ -75,6 +75,7 @@ setup(Fixture *f, gconstpointer unused G_GNUC_UNUSED)
     }
     f->store = virTorrentStoreOpen(f->dir, NULL);
     g_assert_nonnull(f->store);
+    virTorrentStoreFlush(f->store);
 }
 
 static void
@@ -149,6 +150,7 @@ static void
 testSaveFails(Fixture *f, gconstpointer unused G_GNUC_UNUSED)
 {
     g_autofree char *meta = file(f, "meta");
+    g_autofree char *format = file(f, "meta/format");
     g_autoptr(GBytes) bytes = g_bytes_new_static("x", 1);
     int how = 0;
 
@@ -158,6 +160,7 @@ testSaveFails(Fixture *f, gconstpointer unused G_GNUC_UNUSED)
     g_assert_cmpint(how, ==, 1);
     virTorrentStoreRemove(f->store, VIR_TORRENT_STORE_METAINFO, "a");
     virTorrentStoreFlush(f->store);
+    g_assert_cmpint(unlink(format), ==, 0);
     g_assert_cmpint(g_rmdir(meta), ==, 0);
     how = 0;
     g_test_expect_message("virttorrentd", G_LOG_LEVEL_WARNING, "cannot write*");
@@ -285,9 +288,11 @@ static void
 testSymlinkedDirectory(Fixture *f, gconstpointer unused G_GNUC_UNUSED)
 {
     g_autofree char *meta = file(f, "meta");
+    g_autofree char *format = file(f, "meta/format");
     g_autoptr(GError) err = NULL;
 
     g_clear_pointer(&f->store, virTorrentStoreFree);
+    g_assert_cmpint(unlink(format), ==, 0);
     g_assert_cmpint(g_rmdir(meta), ==, 0);
     g_assert_cmpint(symlink("resume", meta), ==, 0);
     g_assert_null(virTorrentStoreOpen(f->dir, &err));
@@ -312,6 +317,52 @@ testStamp(Fixture *f, gconstpointer unused G_GNUC_UNUSED)
     g_assert_true(virTorrentStampMatches(stamp, &st));
     g_assert_cmpint(utimensat(AT_FDCWD, path, times, 0) | stat(path, &st), ==, 0);
     g_assert_false(virTorrentStampMatches(stamp, &st));
+}
+
+static void
+reopen(Fixture *f, const char *format, const char *complaint)
+{
+    g_autofree char *path = file(f, "meta/format");
+    g_autoptr(GError) err = NULL;
+
+    g_clear_pointer(&f->store, virTorrentStoreFree);
+    if (format)
+        g_assert_true(g_file_set_contents(path, format, -1, NULL));
+    else
+        g_assert_cmpint(unlink(path), ==, 0);
+    f->store = virTorrentStoreOpen(f->dir, &err);
+    if (!complaint) {
+        g_assert_no_error(err);
+        virTorrentStoreFlush(f->store);
+        return;
+    }
+    g_assert_null(f->store);
+    g_assert_nonnull(err);
+    g_assert_nonnull(strstr(err->message, complaint));
+    g_assert_nonnull(strstr(err->message, f->dir));
+}
+
+/* State of before there was a number is read and numbered; state of later is
+ * refused, and nothing of it is touched. */
+static void
+testFormat(Fixture *f, gconstpointer unused G_GNUC_UNUSED)
+{
+    g_autofree char *path = file(f, "meta/format");
+    g_autofree char *temp = file(f, "meta/.tmp-1-1");
+    g_autofree char *text = NULL;
+
+    g_assert_true(g_file_set_contents(temp, "x", -1, NULL));
+    reopen(f, "2\n", "newer virttorrentd");
+    reopen(f, "4294967295\n", "newer virttorrentd");
+    reopen(f, "9999999999\n", "does not hold a number");
+    reopen(f, "x", "does not hold a number");
+    reopen(f, "", "does not hold a number");
+    g_assert_true(g_file_test(temp, G_FILE_TEST_EXISTS));
+    reopen(f, "1\n", NULL);
+    g_assert_false(g_file_test(temp, G_FILE_TEST_EXISTS));
+    reopen(f, NULL, NULL);
+    g_assert_true(g_file_get_contents(path, &text, NULL, NULL));
+    g_assert_cmpstr(text, ==, "1\n");
 }
 
 /* The list of open pools does not outlive a boot. */
@@ -356,6 +407,7 @@ main(int argc, char **argv)
     ADD("partial-remove", testPartialRemove);
     ADD("symlinked-directory", testSymlinkedDirectory);
     ADD("stamp", testStamp);
+    ADD("format", testFormat);
     ADD("pool-list", testPoolList);
     return g_test_run();
 }

@@ -42,6 +42,9 @@ typedef enum {
     DIR_LAST
 } VirTorrentStoreDir;
 
+/* No suffix of ours, so that versions that do not know it leave it alone. */
+#define FORMAT_FILE "format"
+
 static const char *const dirNames[DIR_LAST] = { "meta", "partial", "resume" };
 
 static const struct {
@@ -274,6 +277,99 @@ virTorrentStoreForeach(VirTorrentStore *store,
     closedir(entries);
 }
 
+/* The content of @file in @dirfd, a regular file of at most @max bytes. */
+static GBytes *
+virTorrentReadAt(int dirfd, const char *file, gsize max, GError **error)
+{
+    int fd = openat(dirfd, file, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+    g_autofree char *data = NULL;
+    struct stat st;
+    gsize got = 0;
+    int saved = 0;
+
+    if (fd < 0 || fstat(fd, &st) < 0)
+        saved = errno;
+    else if (!S_ISREG(st.st_mode) || (guint64) st.st_size > max)
+        saved = EFBIG;
+    while (!saved && got < (gsize) st.st_size) {
+        ssize_t n;
+
+        if (!data)
+            data = g_malloc(st.st_size);
+        n = pread(fd, data + got, st.st_size - got, got);
+        if (n == 0)
+            break;
+        if (n > 0)
+            got += n;
+        else if (errno != EINTR)
+            saved = errno;
+    }
+    if (fd >= 0)
+        close(fd);
+    if (saved) {
+        g_set_error(error, G_FILE_ERROR, g_file_error_from_errno(saved),
+                    _("cannot read '%s': %s"), file, g_strerror(saved));
+        return NULL;
+    }
+    return g_bytes_new_take(g_steal_pointer(&data), got);
+}
+
+/* 0: a version from before there were numbers; its format is 1 in all else. */
+static gboolean
+virTorrentStoreReadFormat(VirTorrentStore *store, const char *target, guint64 *format, GError **error)
+{
+    g_autoptr(GError) err = NULL;
+    g_autoptr(GBytes) content = virTorrentReadAt(store->fds[DIR_META], FORMAT_FILE, 64, &err);
+    g_autofree char *text = NULL;
+    const char *data;
+    gsize size;
+
+    *format = 0;
+    if (g_error_matches(err, G_FILE_ERROR, G_FILE_ERROR_NOENT))
+        return TRUE;
+    if (!content) {
+        g_propagate_error(error, g_steal_pointer(&err));
+        return FALSE;
+    }
+    data = g_bytes_get_data(content, &size);
+    text = g_strndup(data ? data : "", size);
+    if (!g_ascii_string_to_unsigned(g_strchomp(text), 10, 1, G_MAXUINT32, format, NULL)) {
+        g_set_error(error, G_FILE_ERROR, G_FILE_ERROR_INVAL,
+                    _("'%s/.torrentpool/meta/%s' does not hold a number: remove it if no newer virttorrentd "
+                      "was ever used on this pool"), target, FORMAT_FILE);
+        return FALSE;
+    }
+    return TRUE;
+}
+
+/* What a newer version wrote may mean something else by the same names: nothing
+ * of it is touched.  What an older one wrote is read, and is ours from then on. */
+static gboolean
+virTorrentStoreCheckFormat(VirTorrentStore *store, const char *target, GError **error)
+{
+    guint64 format;
+    VirTorrentStoreJob *job;
+    char *text;
+
+    if (!virTorrentStoreReadFormat(store, target, &format, error))
+        return FALSE;
+    if (format > VIR_TORRENT_STORE_FORMAT) {
+        g_set_error(error, G_FILE_ERROR, G_FILE_ERROR_FAILED,
+                    _("a newer virttorrentd wrote '%s/.torrentpool' (format %u, this one knows %u): "
+                      "install that version again; nothing was changed"),
+                    target, (guint) format, VIR_TORRENT_STORE_FORMAT);
+        return FALSE;
+    }
+    if (format == VIR_TORRENT_STORE_FORMAT)
+        return TRUE;
+    text = g_strdup_printf("%u\n", VIR_TORRENT_STORE_FORMAT);
+    job = virTorrentStoreJobNew(DIR_META, FORMAT_FILE);
+    job->content = g_bytes_new_take(text, strlen(text));
+    job->durable = TRUE;
+    virTorrentStorePush(store, job);
+    return TRUE;
+}
+
 /* What a crash left behind. */
 static void
 virTorrentStoreSweep(VirTorrentStore *store,
@@ -304,6 +400,8 @@ virTorrentStoreOpen(const char *target, GError **error)
             return NULL;
         }
     }
+    if (!virTorrentStoreCheckFormat(store, target, error))
+        return NULL;
     for (i = 0; i < DIR_LAST; i++)
         virTorrentStoreForeach(store, i, virTorrentStoreSweep, NULL);
     return g_steal_pointer(&store);
@@ -383,43 +481,6 @@ virTorrentStoreFlush(VirTorrentStore *store)
     g_mutex_unlock(&mutex);
     g_mutex_clear(&mutex);
     g_cond_clear(&cond);
-}
-
-/* The content of @file in @dirfd, a regular file of at most @max bytes. */
-static GBytes *
-virTorrentReadAt(int dirfd, const char *file, gsize max, GError **error)
-{
-    int fd = openat(dirfd, file, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
-    g_autofree char *data = NULL;
-    struct stat st;
-    gsize got = 0;
-    int saved = 0;
-
-    if (fd < 0 || fstat(fd, &st) < 0)
-        saved = errno;
-    else if (!S_ISREG(st.st_mode) || (guint64) st.st_size > max)
-        saved = EFBIG;
-    while (!saved && got < (gsize) st.st_size) {
-        ssize_t n;
-
-        if (!data)
-            data = g_malloc(st.st_size);
-        n = pread(fd, data + got, st.st_size - got, got);
-        if (n == 0)
-            break;
-        if (n > 0)
-            got += n;
-        else if (errno != EINTR)
-            saved = errno;
-    }
-    if (fd >= 0)
-        close(fd);
-    if (saved) {
-        g_set_error(error, G_FILE_ERROR, g_file_error_from_errno(saved),
-                    _("cannot read '%s': %s"), file, g_strerror(saved));
-        return NULL;
-    }
-    return g_bytes_new_take(g_steal_pointer(&data), got);
 }
 
 GBytes *

@@ -26,8 +26,13 @@ typedef enum {
     VIR_TORRENT_STORE_LAST
 } VirTorrentStoreKind;
 
+/* What meta/format says.  To be raised when an older version would misunderstand what
+ * is written now; not for files that it does not know or that may be lost. */
+#define VIR_TORRENT_STORE_FORMAT 1
+
 /* Opens meta/, partial/ and resume/ of @target's private directory, which the
- * monitor made.  NULL with @error (G_FILE_ERROR) set. */
+ * monitor made.  NULL with @error (G_FILE_ERROR) set; so also where a newer version wrote
+ * what is there, and then nothing of it is changed. */
 VirTorrentStore *virTorrentStoreOpen(const char *target, GError **error);
 
 /* Waits until everything queued is on disk. */
