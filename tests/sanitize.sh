@@ -96,13 +96,14 @@ suite() {
     mkdir "$tree/results"
     for name in "${list[@]}"; do
         [[ $left_out == *" ${name%% *} "* ]] || echo "$name"
-    done >"$tree/list"
+    done >"$tree/results/tests"
     # shellcheck disable=SC2016  # the shell inside
-    COMMAND="$*" RESULTS=$tree/results env -C "$tree/tests" timeout -k 10 "$seconds" xargs -a "$tree/list" -d '\n' -P "$jobs" -n 1 \
+    COMMAND="$*" RESULTS=$tree/results env -C "$tree/tests" timeout -k 10 "$seconds" \
+        xargs -a "$tree/results/tests" -d '\n' -P "$jobs" -n 1 \
         "$BASH" -c 'set -- $1; name=${1##*/}; start=$SECONDS
             $COMMAND ./"$@" >"$RESULTS/$name.log" 2>&1 </dev/null
             echo "$? $((SECONDS - start))" >"$RESULTS/$name.status"' - || :
-    for name in $(sed 's/ .*//; s|.*/||' "$tree/list"); do
+    for name in $(sed 's/ .*//; s|.*/||' "$tree/results/tests"); do
         local status=stopped took=$seconds
         [[ ! -e $tree/results/$name.status ]] || read -r status took <"$tree/results/$name.status"
         if [[ $status == 0 ]]; then
