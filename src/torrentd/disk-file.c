@@ -12,9 +12,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "disk-priv.h"
@@ -61,6 +63,16 @@ virTorrentDiskCheckFd(int fd, gboolean writable, guint64 size)
     return 0;
 }
 
+/* tmpfs knows no RWF_NOWAIT, though it has all there is in memory (what was
+ * swapped out is waited for). */
+static gboolean
+virTorrentDiskIsMemory(int fd)
+{
+    struct statfs fs;
+
+    return fstatfs(fd, &fs) == 0 && (fs.f_type == TMPFS_MAGIC || fs.f_type == RAMFS_MAGIC);
+}
+
 VirTorrentDiskFd *
 virTorrentDiskFdOpen(const char *dir, const char *name, gboolean writable, guint64 size)
 {
@@ -82,6 +94,7 @@ virTorrentDiskFdOpen(const char *dir, const char *name, gboolean writable, guint
     out = g_new0(VirTorrentDiskFd, 1);
     g_atomic_ref_count_init(&out->refs);
     out->fd = fd;
+    out->memory = virTorrentDiskIsMemory(fd);
     return out;
 }
 
@@ -123,14 +136,13 @@ virTorrentDiskPread(int fd, guint8 *data, gsize len, guint64 pos)
     return 0;
 }
 
-/* The next read of something else, if any, goes on where this one ended: it does
- * not, here.  File systems that cannot tell say EOPNOTSUPP: then it is not. */
+/* Other file systems that cannot tell say EOPNOTSUPP: then it is not. */
 gboolean
-virTorrentDiskPreadCached(int fd, guint8 *data, gsize len, guint64 pos)
+virTorrentDiskPreadCached(VirTorrentDiskFd *fd, guint8 *data, gsize len, guint64 pos)
 {
     struct iovec iov = { .iov_base = data, .iov_len = len };
 
-    return preadv2(fd, &iov, 1, pos, RWF_NOWAIT) == (ssize_t)len;
+    return preadv2(fd->fd, &iov, 1, pos, fd->memory ? 0 : RWF_NOWAIT) == (ssize_t)len;
 }
 
 int

@@ -269,7 +269,7 @@ virTorrentDiskReadWork(VirTorrentDiskWorker *worker, VirTorrentDiskJob *job)
         virTorrentDiskJobFail(job, VIR_TORRENT_DISK_OPEN, errno);
         return;
     }
-    if (!virTorrentDiskPreadCached(fd->fd, job->block->data, job->len, pos)) {
+    if (!virTorrentDiskPreadCached(fd, job->block->data, job->len, pos)) {
         guint64 from = begin + job->offset / VIR_TORRENT_READ_SIZE * VIR_TORRENT_READ_SIZE;
         guint64 to = MIN(MIN(from + VIR_TORRENT_READ_SIZE, begin + file->piece_length), file->size);
 

@@ -26,6 +26,7 @@ G_BEGIN_DECLS
 typedef struct {
     gatomicrefcount refs;
     int fd;
+    gboolean memory;                 /* on a file system that has no disk */
 } VirTorrentDiskFd;
 
 VirTorrentDiskFd *virTorrentDiskFdRef(VirTorrentDiskFd *fd);
@@ -45,7 +46,7 @@ int virTorrentDiskPwritev(int fd, struct iovec *iov, int count, guint64 pos);
 /* Makes a range read as zeros with as little as can be. */
 int virTorrentDiskPutZeros(int fd, guint64 pos, gsize len);
 /* Whether all of it came from memory. */
-gboolean virTorrentDiskPreadCached(int fd, guint8 *data, gsize len, guint64 pos);
+gboolean virTorrentDiskPreadCached(VirTorrentDiskFd *fd, guint8 *data, gsize len, guint64 pos);
 
 /* --- disk-cache.c ---------------------------------------------------------- */
 

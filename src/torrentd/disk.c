@@ -815,7 +815,7 @@ virTorrentDiskRead(VirTorrentDiskFile *file,
         fd = virTorrentDiskUseReader(file);
     g_mutex_unlock(&disk->lock);
     if (!here && fd)
-        here = virTorrentDiskPreadCached(fd->fd, job->block->data, job->len, pos);
+        here = virTorrentDiskPreadCached(fd, job->block->data, job->len, pos);
     if (here) {
         job->result.data = g_steal_pointer(&job->block)->data;
         virTorrentDiskReportOne(disk, job);

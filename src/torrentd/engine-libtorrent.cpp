@@ -57,10 +57,12 @@
 #include <unistd.h>
 
 #include <boost/asio/executor_work_guard.hpp>
+#include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/post.hpp>
 #include <libtorrent/add_torrent_params.hpp>
 #include <libtorrent/alert_types.hpp>
 #include <libtorrent/announce_entry.hpp>
+#include <libtorrent/aux_/socket_type.hpp>
 #include <libtorrent/disk_buffer_holder.hpp>
 #include <libtorrent/disk_interface.hpp>
 #include <libtorrent/disk_observer.hpp>
@@ -69,6 +71,7 @@
 #include <libtorrent/file_storage.hpp>
 #include <libtorrent/ip_filter.hpp>
 #include <libtorrent/magnet_uri.hpp>
+#include <libtorrent/peer_connection.hpp>
 #include <libtorrent/peer_connection_handle.hpp>
 #include <libtorrent/peer_info.hpp>
 #include <libtorrent/peer_request.hpp>
@@ -1141,8 +1144,22 @@ public:
         m_pc.send_buffer(msg, sizeof(msg));
     }
 
+    /* A message of a few bytes - "have", a request - would wait for the acknowledgement of
+     * what went before, which the other side holds back for 40 ms where it has
+     * nothing to say.  libtorrent has no setting for this. */
+    void sendAtOnce() const
+    {
+        lt::error_code ec;
+
+        if (auto const peer = m_pc.native_handle())
+            peer->get_socket().set_option(boost::asio::ip::tcp::no_delay(true), ec);
+        if (ec)
+            g_debug("TCP_NODELAY: %s", ec.message().c_str());
+    }
+
     void add_handshake(lt::entry &handshake) override
     {
+        sendAtOnce();
         m_doing = m_host && virTorrentRevealActive(m_torrent->m_reveal);
         if (m_torrent->m_known)
             handshake[REVEAL_KEY] = m_doing ? REVEAL_DOING : REVEAL_KNOWN;
