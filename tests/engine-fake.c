@@ -28,6 +28,7 @@
 #include "engine-base.h"
 #include "merkle.h"
 #include "metainfo.h"
+#include "queue.h"
 
 #define STEP_MS 2
 #define RESUME_MAGIC "fake-resume-1\n"
@@ -64,7 +65,7 @@ struct _VirTorrentEngine {
     guint64 upload_limit, download_limit;
     gint64 down_budget, up_budget; /* bytes that may move by now */
     gboolean dht, lsd;
-    char *priority;                /* id of the torrent that goes first */
+    VirTorrentQueue *queue;
     GHashTable *torrents;          /* id -> virTorrentFake */
     GSource *timer;
     gint64 last_step;
@@ -497,11 +498,18 @@ virTorrentFakeMovePiece(virTorrentFake *t, GPtrArray *sources)
 static gboolean
 virTorrentFakeHasToWait(virTorrentFake *t)
 {
-    virTorrentFake *first = t->engine->priority ?
-        g_hash_table_lookup(t->engine->torrents, t->engine->priority) : NULL;
+    gint64 now = g_get_monotonic_time();
+    const char *first;
 
-    return first && first != t && first->state != VIR_TORRENT_COMPLETE &&
-        first->state != VIR_TORRENT_FAILED;
+    virTorrentQueueTell(t->engine->queue, t->id, t->downloaded, now);
+    while ((first = virTorrentQueueFirst(t->engine->queue, now))) {
+        virTorrentFake *other = g_hash_table_lookup(t->engine->torrents, first);
+
+        if (other && other->state != VIR_TORRENT_COMPLETE && other->state != VIR_TORRENT_FAILED)
+            return other != t;
+        virTorrentQueueRemove(t->engine->queue, first);
+    }
+    return FALSE;
 }
 
 static void
@@ -623,7 +631,7 @@ virTorrentFakeEngineUnref(VirTorrentEngine *e)
     g_strfreev(e->bootstrap);
     g_strfreev(e->allow);
     g_free(e->address);
-    g_free(e->priority);
+    virTorrentQueueFree(e->queue);
     g_free(e);
 }
 
@@ -725,6 +733,7 @@ virTorrentEngineNew(const VirTorrentEngineSettings *settings,
     g_atomic_ref_count_init(&e->refs);
     e->func = func;
     e->opaque = opaque;
+    e->queue = virTorrentQueueNew();
     e->torrents = g_hash_table_new_full(g_str_hash, g_str_equal, NULL, virTorrentFakeDetach);
     e->last_step = e->rate_since = g_get_monotonic_time();
     if (!virTorrentEngineReconfigure(e, settings, error)) {
@@ -934,6 +943,7 @@ virTorrentEngineRelocate(VirTorrentEngine *e,
 void
 virTorrentEngineRemove(VirTorrentEngine *e, const char *id)
 {
+    virTorrentQueueRemove(e->queue, id);
     g_hash_table_remove(e->torrents, id);
 }
 
@@ -952,6 +962,7 @@ virTorrentEngineGetStatus(VirTorrentEngine *e,
     status->downloaded = t->downloaded;
     status->uploaded = t->uploaded;
     status->peers = t->sources;
+    status->place = virTorrentQueueGetPlace(e->queue, id);
     status->error = t->state == VIR_TORRENT_FAILED ? t->error : NULL;
     status->download_rate = t->state == VIR_TORRENT_DOWNLOADING ? e->rate_down : 0;
     status->upload_rate = t->uploaded ? e->rate_up : 0;
@@ -1008,8 +1019,8 @@ virTorrentEngineAddPeer(VirTorrentEngine *e,
 void
 virTorrentEnginePrioritize(VirTorrentEngine *e, const char *id)
 {
-    g_free(e->priority);
-    e->priority = g_strdup(id);
+    if (g_hash_table_contains(e->torrents, id))
+        virTorrentQueuePush(e->queue, id, g_get_monotonic_time());
 }
 
 void

@@ -972,20 +972,32 @@ testPrioritize(void)
     g_autoptr(Host) b = NULL;
     g_autoptr(GBytes) one = publish(a, "one", 6 * MIB);
     g_autoptr(GBytes) two = publish(a, "two", 6 * MIB + 1);
+    g_autoptr(GBytes) three = publish(a, "three", 6 * MIB + 2);
 
     slow.download_limit = 4 * MIB;
     b = hostNew(&slow);
     g_assert_true(add(b, "one", one, NULL, NULL, 0));
     g_assert_true(add(b, "two", two, NULL, NULL, 0));
     virTorrentEnginePrioritize(b->engine, "two");
+    virTorrentEnginePrioritize(b->engine, "unknown");
+    /* and the last of them goes first */
+    g_assert_true(add(b, "three", three, NULL, NULL, 0));
+    virTorrentEnginePrioritize(b->engine, "three");
+    g_assert_cmpuint(hostStatus(b, "one").place, ==, 0);
+    g_assert_cmpuint(hostStatus(b, "two").place, ==, 2);
+    g_assert_cmpuint(hostStatus(b, "three").place, ==, 1);
     addPeer(b, "one", a);
     addPeer(b, "two", a);
+    addPeer(b, "three", a);
+    waitComplete(b, "three");
+    g_assert_cmpuint(hostStatus(b, "two").done, <, 3 * MIB);
     waitComplete(b, "two");
     g_assert_cmpint(hostStatus(b, "one").state, ==, VIR_TORRENT_DOWNLOADING);
     g_assert_cmpuint(hostStatus(b, "one").done, <, 3 * MIB);
     /* and then it goes on at full speed: 16 KiB/s would take minutes */
     waitComplete(b, "one");
-    virTorrentEnginePrioritize(b->engine, "unknown");
+    g_assert_cmpuint(hostStatus(b, "two").place, ==, 0);
+    virTorrentEnginePrioritize(b->engine, "one");
 }
 
 /* A pool that is closed and opened again gets its port back. */

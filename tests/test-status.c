@@ -14,6 +14,7 @@
     "[('masters', '/srv/masters', [" \
     "('a.qcow2', {'state': <'seeding'>, 'progress': <100.0>, 'size': <uint64 1048576>, 'done': <uint64 1048576>," \
     "  'peers': <uint32 3>, 'upload-rate': <uint64 2048>, 'uploaded': <uint64 4096>})," \
+    "('b.qcow2', {'state': <'fetching'>, 'progress': <50.0>, 'size': <uint64 1048576>, 'place': <uint32 2>})," \
     "('Größe \"x\"', {'state': <'failed'>, 'progress': <12.5>, 'error': <'the disk is full'>})])," \
     " ('none', '/srv/none', @a(sa{sv}) [])]"
 
@@ -46,9 +47,10 @@ testTable(void)
     g_autofree char *text = virTorrentStatusTable(pools);
 
     has(text, "masters (/srv/masters)");
-    has(text, "  Volume     State       Done        Size  Peers          Down            Up");
-    has(text, "  a.qcow2    seeding   100.0%     1.0 MiB      3             -     2.0 KiB/s");
-    has(text, "  Größe \"x\"  failed     12.5%           -      0             -             -");
+    has(text, "  Volume     State         Done        Size  Peers          Down            Up");
+    has(text, "  a.qcow2    seeding     100.0%     1.0 MiB      3             -     2.0 KiB/s");
+    has(text, "  b.qcow2    fetching #2  50.0%     1.0 MiB      0             -             -");
+    has(text, "  Größe \"x\"  failed       12.5%           -      0             -             -");
     has(text, "    the disk is full");
     has(text, "none (/srv/none)");
 }
@@ -73,7 +75,7 @@ testMetrics(void)
     has(text, "torrentpool_up 1");
     has(text, "torrentpool_volumes{pool=\"masters\",state=\"seeding\"} 1");
     has(text, "torrentpool_volumes{pool=\"masters\",state=\"failed\"} 1");
-    has(text, "torrentpool_volumes{pool=\"masters\",state=\"fetching\"} 0");
+    has(text, "torrentpool_volumes{pool=\"masters\",state=\"fetching\"} 1");
     has(text, "torrentpool_volumes{pool=\"none\",state=\"seeding\"} 0");
     has(text, "torrentpool_volume_size_bytes{pool=\"masters\",volume=\"a.qcow2\"} 1048576");
     has(text, "torrentpool_volume_peers{pool=\"masters\",volume=\"a.qcow2\"} 3");

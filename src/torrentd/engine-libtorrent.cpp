@@ -33,6 +33,7 @@
 #include "i18n.h"
 #include "listen.h"
 #include "metainfo.h"
+#include "queue.h"
 #include "reveal.h"
 
 #include <algorithm>
@@ -424,7 +425,7 @@ struct Torrent {
     bool want_leaves = false;           /* resume data is asked for because of them */
     bool tell_metadata = false;         /* METADATA is still to be told */
     bool told_complete = false;
-    bool stalled_by_priority = false;
+    int limit = -1;                     /* bytes/s while another one goes first; -1: none */
     std::vector<lt::tcp::endpoint> peers;   /* named by the caller or the magnet */
     std::vector<std::string> trackers;      /* named by the metainfo or the magnet */
     std::vector<std::string> webseeds;      /* likewise */
@@ -1296,10 +1297,14 @@ struct _VirTorrentEngine : std::enable_shared_from_this<_VirTorrentEngine> {
     std::map<std::string, std::unique_ptr<Torrent>> torrents;
     std::map<lt::torrent_handle, Torrent *> handles;
     std::deque<Pending> pending;
-    std::string priority;                       /* id of the torrent that goes first */
+    VirTorrentQueue *queue_first = virTorrentQueueNew();
     guint64 serials = 0;
 
-    ~_VirTorrentEngine() { stop(); }
+    ~_VirTorrentEngine()
+    {
+        stop();
+        virTorrentQueueFree(queue_first);
+    }
 
     bool start(VirTorrentEngineSettings const &s, GError **error);
     void stop();
@@ -1341,7 +1346,7 @@ struct _VirTorrentEngine : std::enable_shared_from_this<_VirTorrentEngine> {
     void discover(Torrent &t);
     std::vector<std::string> trackersOf(Torrent const &t) const;
     std::vector<std::string> webseedsOf(Torrent const &t) const;
-    void prioritize();
+    void prioritize(gint64 now);
 };
 
 using Engine = _VirTorrentEngine;
@@ -1683,6 +1688,7 @@ Engine::start(Torrent &t, lt::add_torrent_params params)
         if (!t.hold)
             applyKnown(t, params);
     }
+    params.download_limit = t.limit;
     t.handle = session->add_torrent(std::move(params));
     handles[t.handle] = &t;
     t.waiting = !t.seed;
@@ -1883,7 +1889,6 @@ void
 Engine::onStatus(lt::torrent_status const &status)
 {
     Torrent *t = find(status.handle);
-    auto const old = t ? t->state : VIR_TORRENT_FAILED;
 
     if (!t)
         return;
@@ -1921,8 +1926,6 @@ Engine::onStatus(lt::torrent_status const &status)
             t->handle.save_resume_data({});
         }
     }
-    if (t->id == priority && old != t->state)
-        prioritize();
 }
 
 /* The DHT is there, or there again: it knows nothing of us yet. */
@@ -2359,6 +2362,7 @@ Engine::onTick()
         followAddresses();
     }
     lookForNodes(now);
+    prioritize(now);
     for (auto &it : torrents) {
         Torrent &t = *it.second;
 
@@ -2374,26 +2378,41 @@ Engine::onTick()
     deliver();
 }
 
-/* While the first one is being fetched the others get a trickle: enough to keep
- * their connections. */
-void
-Engine::prioritize()
+static bool
+isFetching(Torrent const &t)
 {
-    Torrent const *first = priority.empty() ? nullptr : find(priority.c_str());
-    bool const busy = first && (first->state == VIR_TORRENT_METADATA ||
-                                first->state == VIR_TORRENT_CHECKING ||
-                                first->state == VIR_TORRENT_DOWNLOADING);
+    return t.state == VIR_TORRENT_METADATA || t.state == VIR_TORRENT_DOWNLOADING ||
+        (t.state == VIR_TORRENT_CHECKING && !t.seed);
+}
 
-    if (!busy)
-        priority.clear();
+/* Tells the queue what came, and who has to wait what it says. */
+void
+Engine::prioritize(gint64 now)
+{
+    guint fetching = 0;
+
+    for (auto const &it : torrents) {
+        Torrent const &t = *it.second;
+
+        if (isFetching(t)) {
+            virTorrentQueueTell(queue_first, it.first.c_str(),
+                                static_cast<guint64>(t.status.total_payload_download), now);
+            fetching++;
+        } else {
+            virTorrentQueueRemove(queue_first, it.first.c_str());
+        }
+    }
+    char const *first = virTorrentQueueFirst(queue_first, now);
+    int const trickle = first ? static_cast<int>(virTorrentQueueTrickle(fetching - 1)) : -1;
     for (auto &it : torrents) {
         Torrent &t = *it.second;
-        bool const stall = busy && &t != first;
+        int const limit = first && isFetching(t) && it.first != first ? trickle : -1;
 
-        if (stall == t.stalled_by_priority || !t.handle.is_valid())
+        if (limit == t.limit)
             continue;
-        t.handle.set_download_limit(stall ? 16 * 1024 : -1);
-        t.stalled_by_priority = stall;
+        t.limit = limit;
+        if (t.handle.is_valid())
+            t.handle.set_download_limit(limit);
     }
 }
 
@@ -2725,8 +2744,8 @@ virTorrentEngineRemove(VirTorrentEngine *e, const char *id)
             return;
         e->drop(*t);
         e->torrents.erase(id);
-        if (e->priority == id)
-            e->prioritize();
+        virTorrentQueueRemove(e->queue_first, id);
+        e->prioritize(g_get_monotonic_time());
     });
 }
 
@@ -2747,6 +2766,7 @@ virTorrentEngineGetStatus(VirTorrentEngine *e,
         status->download_rate = static_cast<guint64>(t->status.download_payload_rate);
         status->upload_rate = static_cast<guint64>(t->status.upload_payload_rate);
         status->peers = static_cast<guint>(t->status.num_peers);
+        status->place = virTorrentQueueGetPlace(e->queue_first, id);
         if (t->state == VIR_TORRENT_FAILED)
             status->error = t->error.c_str();
         if (!t->info)
@@ -2810,8 +2830,12 @@ void
 virTorrentEnginePrioritize(VirTorrentEngine *e, const char *id)
 {
     guard([&] {
-        e->priority = id;
-        e->prioritize();
+        gint64 const now = g_get_monotonic_time();
+
+        if (!e->find(id))
+            return;
+        virTorrentQueuePush(e->queue_first, id, now);
+        e->prioritize(now);
     });
 }
 

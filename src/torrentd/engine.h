@@ -88,6 +88,8 @@ typedef struct {
     guint64 downloaded, uploaded;    /* payload bytes in this engine's life */
     guint64 download_rate, upload_rate; /* bytes/s */
     guint peers;
+    guint place;                     /* among those that virTorrentEnginePrioritize() was told of, 1: goes
+                                        first; 0: not among them */
     const char *error;               /* valid until the next call; VIR_TORRENT_FAILED only */
 } VirTorrentStatus;
 
@@ -181,6 +183,8 @@ gboolean virTorrentEngineAddPeer(VirTorrentEngine *engine,
                                  const char *peer,
                                  GError **error);
 
+/* Puts @id, which is being fetched, at the head: all others get a trickle until it is complete or
+ * nothing comes of it.  What was at the head before comes next.  Unknown ids are ignored. */
 void virTorrentEnginePrioritize(VirTorrentEngine *engine, const char *id);
 
 /* Asks for VIR_TORRENT_EVENT_RESUME_DATA of every torrent that changed. */

@@ -369,6 +369,7 @@ virTorrentVolumeAskEngine(VirTorrentVolume *vol, VirTorrentVolumeInfo *info)
     if (!virTorrentEngineGetStatus(vol->pool->engine, vol->name, &status))
         return;
     info->peers = status.peers;
+    info->place = status.place;
     info->download_rate = status.download_rate;
     info->upload_rate = status.upload_rate;
     info->downloaded = status.downloaded;

@@ -71,6 +71,7 @@ typedef struct {
     char *magnet;
     char *error;
     guint peers;
+    guint place;
     guint64 download_rate, upload_rate;
     guint64 downloaded, uploaded;
 } VirTorrentVolumeInfo;

@@ -184,6 +184,8 @@ virTorrentServiceEncodeVolume(const VirTorrentVolumeInfo *info)
     virTorrentServiceAddString(&builder, "magnet", info->magnet);
     virTorrentServiceAddString(&builder, "error", info->error);
     g_variant_builder_add(&builder, "{sv}", "peers", g_variant_new_uint32(info->peers));
+    if (info->place)
+        g_variant_builder_add(&builder, "{sv}", "place", g_variant_new_uint32(info->place));
     virTorrentServiceAddNumber(&builder, "download-rate", info->download_rate);
     virTorrentServiceAddNumber(&builder, "upload-rate", info->upload_rate);
     virTorrentServiceAddNumber(&builder, "downloaded", info->downloaded);

@@ -117,10 +117,22 @@ virTorrentStatusBytes(guint64 bytes, gboolean rate)
     return rate ? g_strconcat(joined, "/s", NULL) : g_steal_pointer(&joined);
 }
 
+/* Who goes first of those that are being fetched: "fetching #1" */
+static char *
+virTorrentStatusState(GVariant *volume)
+{
+    const char *state = virTorrentStatusString(volume, "state");
+    guint64 place = virTorrentStatusNumber(volume, "place");
+
+    if (!state)
+        state = "?";
+    return place ? g_strdup_printf("%s #%" G_GUINT64_FORMAT, state, place) : g_strdup(state);
+}
+
 static void
 virTorrentStatusRow(GString *out, const char *name, gsize width, GVariant *volume)
 {
-    const char *state = virTorrentStatusString(volume, "state");
+    g_autofree char *state = virTorrentStatusState(volume);
     const char *why = virTorrentStatusString(volume, "error");
     g_autofree char *size = virTorrentStatusBytes(virTorrentStatusNumber(volume, "size"), FALSE);
     g_autofree char *down = virTorrentStatusBytes(virTorrentStatusNumber(volume, "download-rate"), TRUE);
@@ -130,8 +142,8 @@ virTorrentStatusRow(GString *out, const char *name, gsize width, GVariant *volum
     g_variant_lookup(volume, "progress", "d", &progress);
     g_string_append(out, "  ");
     virTorrentStatusPad(out, name, width);
-    g_string_append_printf(out, "  %-9s %5.1f%%  %10s  %5" G_GUINT64_FORMAT "  %12s  %12s\n",
-                           state ? state : "?", progress, size,
+    g_string_append_printf(out, "  %-11s %5.1f%%  %10s  %5" G_GUINT64_FORMAT "  %12s  %12s\n",
+                           state, progress, size,
                            virTorrentStatusNumber(volume, "peers"), down, up);
     if (why)
         g_string_append_printf(out, "    %s\n", why);
@@ -169,7 +181,7 @@ virTorrentStatusTable(GVariant *pools)
         g_string_append_printf(out, "%s%s (%s)\n", out->len ? "\n" : "", pool, target);
         g_string_append(out, "  ");
         virTorrentStatusPad(out, _("Volume"), width);
-        g_string_append_printf(out, "  %-9s %6s  %10s  %5s  %12s  %12s\n", _("State"), _("Done"), _("Size"),
+        g_string_append_printf(out, "  %-11s %6s  %10s  %5s  %12s  %12s\n", _("State"), _("Done"), _("Size"),
                                _("Peers"), _("Down"), _("Up"));
         while (g_variant_iter_loop(each, "(&s@a{sv})", &name, &volume))
             virTorrentStatusRow(out, name, width, volume);
