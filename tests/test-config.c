@@ -87,6 +87,9 @@ testSampleLoads(void)
     g_assert_cmpuint(conf->max_hashes, ==, defaults->max_hashes);
     g_assert_cmpuint(conf->hash_threads, ==, defaults->hash_threads);
     g_assert_cmpuint(conf->resume_interval, ==, defaults->resume_interval);
+    g_assert_cmpuint(conf->scrub_interval, ==, defaults->scrub_interval);
+    g_assert_cmpuint(conf->scrub_rate, ==, defaults->scrub_rate);
+    g_assert_cmpuint(conf->verity, ==, defaults->verity);
 }
 
 /* The manual has "``key``" as a term, and its default. */

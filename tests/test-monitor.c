@@ -21,6 +21,7 @@
 
 #include "dir-util.h"
 #include "monitor.h"
+#include "seal.h"
 
 #define ENGINE_UID 65534
 
@@ -355,7 +356,7 @@ testMalformed(Fixture *f, gconstpointer unused G_GNUC_UNUSED)
 
         for (n = 0; n < sizeof(request) / sizeof(*words); n++)
             words[n] = g_test_rand_int() | (i % 2 ? 0 : 0x01010101);
-        request.verb = i % 5;
+        request.verb = i % 6;
         request.target[0] = '/';
         virTorrentMonitorHandle(&f->policy, &request, &f->reply);
         g_assert_cmpint(f->reply.failed, !=, 0);
@@ -365,6 +366,208 @@ testMalformed(Fixture *f, gconstpointer unused G_GNUC_UNUSED)
     request.verb = 4711;
     virTorrentMonitorHandle(&f->policy, &request, &f->reply);
     g_assert_cmpint(f->reply.failed, ==, EINVAL);
+}
+
+/* As the engine does it: asks again until it is done. */
+static int
+askLong(Fixture *f, VirTorrentMonitorVerb verb, const char *name)
+{
+    while (ask(f, verb, f->dir, name) == EAGAIN)
+        g_usleep(1000);
+    return f->reply.failed;
+}
+
+/* A master @name with @content, sealed if @seal. */
+static char *
+makeMaster(Fixture *f, const char *name, const char *content, gboolean seal)
+{
+    char *path = g_build_filename(f->dir, name, NULL);
+
+    g_assert_true(g_file_set_contents(path, content, -1, NULL));
+    g_assert_cmpint(chmod(path, 0444), ==, 0);
+    if (seal)
+        g_assert_cmpint(askLong(f, VIR_TORRENT_MONITOR_SEAL, name), ==, 0);
+    return path;
+}
+
+/* Other bytes in the same file. */
+static void
+rot(const char *path)
+{
+    int fd;
+
+    g_assert_cmpint(chmod(path, 0644), ==, 0);
+    fd = open(path, O_WRONLY | O_CLOEXEC);
+    g_assert_cmpint(pwrite(fd, "rotten", 6, 0), ==, 6);
+    close(fd);
+    g_assert_cmpint(chmod(path, 0444), ==, 0);
+}
+
+static void
+assertContent(const char *path, const char *expected)
+{
+    g_autofree char *content = NULL;
+
+    g_assert_true(g_file_get_contents(path, &content, NULL, NULL));
+    g_assert_cmpstr(content, ==, expected);
+}
+
+/* A damaged master is replaced by what it was: another inode, root's, and sealed. */
+static void
+testHeal(Fixture *f, gconstpointer noLinks)
+{
+    g_autofree char *master = makeMaster(f, "m", "content", TRUE);
+    g_autofree char *partial = NULL;
+    guint8 root[VIR_TORRENT_SEAL_SIZE];
+    struct stat before;
+    struct stat st;
+    int old = open(master, O_RDONLY | O_CLOEXEC);
+    char content[7];
+    int fd;
+
+    f->policy.no_links = noLinks != NULL;
+    rot(master);
+    g_assert_cmpint(stat(master, &before), ==, 0);
+    partial = makePartial(f, "m");
+    g_assert_cmpint(askLong(f, VIR_TORRENT_MONITOR_REPLACE, "m"), ==, 0);
+    assertContent(master, "content");
+    g_assert_cmpint(stat(master, &st), ==, 0);
+    g_assert_cmpuint(st.st_ino, !=, before.st_ino);
+    g_assert_cmpuint(st.st_uid, ==, f->policy.owner_uid);
+    g_assert_cmpuint(st.st_mode & 07777, ==, 0444);
+    g_assert_false(has(f, ".torrentpool/.healing"));
+    /* who has it open goes on with what he has */
+    g_assert_cmpint(pread(old, content, sizeof(content), 0), ==, sizeof(content));
+    g_assert_cmpmem(content, sizeof(content), "rottent", 7);
+    close(old);
+    if (isRoot()) {
+        fd = open(master, O_RDONLY | O_CLOEXEC);
+        g_assert_true(virTorrentSealRead(fd, root));
+        close(fd);
+    }
+}
+
+/* What an engine in hostile hands may try. */
+static void
+testReplaceRefused(Fixture *f, gconstpointer unused G_GNUC_UNUSED)
+{
+    g_autofree char *master = makeMaster(f, "m", "the master", TRUE);
+    g_autofree char *unsealed = makeMaster(f, "unsealed", "content", FALSE);
+    g_autofree char *partial = makePartial(f, "m");
+    g_autofree char *other = makePartial(f, "unsealed");
+    g_autofree char *third = makePartial(f, "none");
+    g_autofree char *second = g_build_filename(f->partial, "second", NULL);
+    int fd;
+
+    /* a name that no master has */
+    g_assert_cmpint(askLong(f, VIR_TORRENT_MONITOR_REPLACE, "none"), ==, ENOENT);
+    g_assert_false(has(f, "none"));
+    if (!isRoot()) {
+        g_test_message("the rest is left out: needs root");
+        return;
+    }
+    /* other content */
+    g_assert_cmpint(askLong(f, VIR_TORRENT_MONITOR_REPLACE, "m"), ==, EBADMSG);
+    assertContent(master, "the master");
+    assertUntouched(f, partial);
+    /* with a seal that the engine made */
+    fd = open(partial, O_RDWR | O_CLOEXEC);
+    g_assert_true(virTorrentSealWrite(fd, (const guint8 *) "01234567890123456789012345678901"));
+    close(fd);
+    g_assert_cmpint(askLong(f, VIR_TORRENT_MONITOR_REPLACE, "m"), ==, EBADMSG);
+    /* what is known of one file is not believed of another with its inode: a
+     * good one is read, then something else is adopted from there */
+    g_assert_true(g_file_set_contents(partial, "the master", -1, NULL));
+    g_assert_cmpint(chown(partial, ENGINE_UID, ENGINE_UID), ==, 0);
+    fd = open(partial, O_RDWR | O_CLOEXEC);
+    g_assert_cmpint(askLong(f, VIR_TORRENT_MONITOR_REPLACE, "m"), ==, EBUSY);
+    close(fd);
+    /* a second name */
+    g_assert_cmpint(link(partial, second), ==, 0);
+    g_assert_cmpint(askLong(f, VIR_TORRENT_MONITOR_REPLACE, "m"), ==, EPERM);
+    unlink(second);
+    /* what it was is not known */
+    g_assert_cmpint(askLong(f, VIR_TORRENT_MONITOR_REPLACE, "unsealed"), ==, ENODATA);
+    g_assert_nonnull(strstr(f->reply.message, "mv '"));
+    assertContent(unsealed, "content");
+    /* a master that can be written to is none */
+    g_assert_cmpint(chmod(master, 0644), ==, 0);
+    g_assert_cmpint(askLong(f, VIR_TORRENT_MONITOR_REPLACE, "m"), ==, EPERM);
+    g_assert_cmpint(askLong(f, VIR_TORRENT_MONITOR_SEAL, "m"), ==, EPERM);
+    g_assert_cmpint(chmod(master, 0444), ==, 0);
+    g_assert_cmpint(askLong(f, VIR_TORRENT_MONITOR_REPLACE, "m"), ==, 0);
+    assertContent(master, "the master");
+}
+
+/* Root has read a good file; the engine removes it and has another one adopted, which may get the
+ * same inode: it must be read itself. */
+static void
+testReplaceInode(Fixture *f, gconstpointer unused G_GNUC_UNUSED)
+{
+    g_autofree char *master = makeMaster(f, "m", "content", TRUE);
+    g_autofree char *wanted = makeMaster(f, "other", "something else", TRUE);
+    g_autofree char *partial = NULL;
+    g_autofree char *evil = NULL;
+    guint i;
+
+    if (!isRoot()) {
+        g_test_message("left out: needs root");
+        return;
+    }
+    for (i = 0; i < 20; i++) {
+        g_autofree char *name = g_strdup_printf("evil%u", i);
+        g_autofree char *final = g_build_filename(f->dir, name, NULL);
+
+        /* "content" is read and found to be no "something else", */
+        partial = makePartial(f, "other");
+        g_assert_cmpint(askLong(f, VIR_TORRENT_MONITOR_REPLACE, "other"), ==, EBADMSG);
+        unlink(partial);
+        g_clear_pointer(&partial, g_free);
+        /* but "evil" in its inode is no "content" */
+        evil = g_build_filename(f->partial, name, NULL);
+        g_assert_true(g_file_set_contents(evil, "evil", -1, NULL));
+        g_assert_cmpint(chown(evil, ENGINE_UID, ENGINE_UID), ==, 0);
+        f->policy.no_links = FALSE;
+        g_assert_cmpint(adopt(f, name), ==, 0);
+        unlink(final);
+        partial = g_build_filename(f->partial, "m", NULL);
+        g_assert_cmpint(rename(evil, partial), ==, 0);
+        g_assert_cmpint(askLong(f, VIR_TORRENT_MONITOR_REPLACE, "m"), ==, EBADMSG);
+        assertContent(master, "content");
+        unlink(partial);
+        g_clear_pointer(&partial, g_free);
+        g_clear_pointer(&evil, g_free);
+    }
+}
+
+/* Where kernel and file system have fs-verity a sealed master has it; where not, that is no error. */
+static void
+testVerity(Fixture *f, gconstpointer unused G_GNUC_UNUSED)
+{
+    g_autofree char *master = NULL;
+    int fd;
+    int rc;
+
+    if (!isRoot()) {
+        g_test_message("left out: needs root");
+        return;
+    }
+    f->policy.verity = TRUE;
+    master = makeMaster(f, "m", "content", TRUE);
+    fd = open(master, O_RDONLY | O_CLOEXEC);
+    rc = virTorrentSealEnableVerity(fd);
+    g_test_message("fs-verity: %s", g_strerror(rc));
+    g_assert_true(rc == 0 || rc == EOPNOTSUPP || rc == ENOTTY);
+    g_assert_cmpint(virTorrentSealHasVerity(fd), ==, rc == 0);
+    close(fd);
+    fd = open(master, O_RDWR | O_CLOEXEC);
+    if (rc == 0)
+        g_assert_cmpint(fd, ==, -1);
+    else
+        close(fd);
+    /* and again, when it has it */
+    g_assert_cmpint(askLong(f, VIR_TORRENT_MONITOR_SEAL, "m"), ==, 0);
+    unlink(master);
 }
 
 static gpointer
@@ -430,6 +633,11 @@ main(int argc, char **argv)
     ADD("not-a-regular-file", testNotRegular);
     ADD("open-for-writing", testOpenForWriting);
     ADD("names", testNames);
+    ADD("heal", testHeal);
+    g_test_add("/monitor/heal-by-rename", Fixture, "", setup, testHeal, teardown);
+    ADD("replace-refused", testReplaceRefused);
+    ADD("replace-inode-reused", testReplaceInode);
+    ADD("verity", testVerity);
     ADD("malformed", testMalformed);
     ADD("wire", testWire);
     return g_test_run();

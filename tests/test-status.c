@@ -13,8 +13,10 @@
 #define POOLS \
     "[('masters', '/srv/masters', [" \
     "('a.qcow2', {'state': <'seeding'>, 'progress': <100.0>, 'size': <uint64 1048576>, 'done': <uint64 1048576>," \
-    "  'peers': <uint32 3>, 'upload-rate': <uint64 2048>, 'uploaded': <uint64 4096>})," \
+    "  'peers': <uint32 3>, 'upload-rate': <uint64 2048>, 'uploaded': <uint64 4096>, 'scrubbed': <uint64 1700000000>," \
+    "  'scrub': <12.34>})," \
     "('b.qcow2', {'state': <'fetching'>, 'progress': <50.0>, 'size': <uint64 1048576>, 'place': <uint32 2>})," \
+    "('rot', {'state': <'healing'>, 'damaged': <uint32 2>, 'error': <'2 of 9'>})," \
     "('Größe \"x\"', {'state': <'failed'>, 'progress': <12.5>, 'error': <'the disk is full'>})])," \
     " ('none', '/srv/none', @a(sa{sv}) [])]"
 
@@ -52,6 +54,9 @@ testTable(void)
     has(text, "  b.qcow2    fetching #2  50.0%     1.0 MiB      0             -             -");
     has(text, "  Größe \"x\"  failed       12.5%           -      0             -             -");
     has(text, "    the disk is full");
+    has(text, "    12.3% of it are read again");
+    has(text, "  rot        healing       0.0%           -      0             -             -");
+    has(text, "    2 of 9");
     has(text, "none (/srv/none)");
 }
 
@@ -77,6 +82,9 @@ testMetrics(void)
     has(text, "torrentpool_volumes{pool=\"masters\",state=\"failed\"} 1");
     has(text, "torrentpool_volumes{pool=\"masters\",state=\"fetching\"} 1");
     has(text, "torrentpool_volumes{pool=\"none\",state=\"seeding\"} 0");
+    has(text, "torrentpool_volumes{pool=\"masters\",state=\"healing\"} 1");
+    has(text, "torrentpool_volume_damaged_pieces{pool=\"masters\",volume=\"rot\"} 2");
+    has(text, "torrentpool_volume_good_timestamp_seconds{pool=\"masters\",volume=\"a.qcow2\"} 1700000000");
     has(text, "torrentpool_volume_size_bytes{pool=\"masters\",volume=\"a.qcow2\"} 1048576");
     has(text, "torrentpool_volume_peers{pool=\"masters\",volume=\"a.qcow2\"} 3");
     has(text, "torrentpool_volume_uploaded_bytes_total{pool=\"masters\",volume=\"a.qcow2\"} 4096");

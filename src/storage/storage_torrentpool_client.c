@@ -80,9 +80,12 @@ virStorageTorrentClientParseVolume(const char *name,
 
     vol->name = g_strdup(name);
 
-    if (g_variant_dict_lookup(&dict, "state", "&s", &state) &&
-        (value = virStorageVolTorrentStateTypeFromString(state)) > 0)
-        vol->state = value;
+    if (g_variant_dict_lookup(&dict, "state", "&s", &state)) {
+        if ((value = virStorageVolTorrentStateTypeFromString(state)) > 0)
+            vol->state = value;
+        else if (STREQ(state, "healing")) /* libvirt's way to tell what is wrong */
+            vol->state = VIR_STORAGE_VOL_TORRENT_STATE_FAILED;
+    }
 
     if (g_variant_dict_lookup(&dict, "capacity", "t", &number))
         vol->capacity = number;

@@ -23,6 +23,9 @@ const VirTorrentConfOption virTorrentConfOptions[] = {
     { "max_hashes", "2", 1, 64, G_STRUCT_OFFSET(VirTorrentConf, max_hashes) },
     { "hash_threads", "0", 0, 256, G_STRUCT_OFFSET(VirTorrentConf, hash_threads) },
     { "resume_interval", "5", 1, 3600, G_STRUCT_OFFSET(VirTorrentConf, resume_interval) },
+    { "scrub_interval", "30", 0, 3650, G_STRUCT_OFFSET(VirTorrentConf, scrub_interval) },
+    { "scrub_rate", "50", 1, 100000, G_STRUCT_OFFSET(VirTorrentConf, scrub_rate) },
+    { "verity", "1", 0, 1, G_STRUCT_OFFSET(VirTorrentConf, verity) },
     { NULL, NULL, 0, 0, 0 },
 };
 

@@ -20,6 +20,9 @@ typedef struct {
     guint max_hashes;            /* files hashed at once, the others wait */
     guint hash_threads;          /* per file; 0: one per core */
     guint resume_interval;       /* seconds between savings of resume data */
+    guint scrub_interval;        /* days until a master is read again; 0: never by itself */
+    guint scrub_rate;            /* MiB/s */
+    guint verity;                /* 1: fs-verity on masters where the file system has it */
 } VirTorrentConf;
 
 void virTorrentConfFree(VirTorrentConf *conf);

@@ -359,9 +359,7 @@ virTorrentPwriteFull(int fd, const guint8 *data, gsize len, guint64 pos)
     return TRUE;
 }
 
-/* Copies bytes from one file into another; what cannot be read is left out, since
- * every block is verified afterwards.  FALSE where it cannot be written. */
-static gboolean
+gboolean
 virTorrentCopyRange(int from, guint64 at, int to, guint64 pos, gsize len, guint8 *buffer)
 {
     while (len > 0) {

@@ -67,6 +67,11 @@ typedef struct {
 gboolean virTorrentDeltaFill(VirTorrentDelta *delta, GPtrArray *masters, int fd,
                              const gint *cancelled);
 
+/* Copies @len bytes from one file into another; what cannot be read is left out, since every
+ * block is verified afterwards.  @buffer: VIR_TORRENT_READ_SIZE bytes.  FALSE with errno set where it
+ * cannot be written. */
+gboolean virTorrentCopyRange(int from, guint64 at, int to, guint64 pos, gsize len, guint8 *buffer);
+
 /* After virTorrentDeltaFill(). */
 gboolean virTorrentDeltaHasBlock(VirTorrentDelta *delta, guint32 block);
 gboolean virTorrentDeltaHasPiece(VirTorrentDelta *delta, guint32 piece);

@@ -46,6 +46,7 @@
 typedef struct {
     gboolean daemon;
     gboolean metrics;
+    gboolean scrub;
     gboolean session;
     gboolean status;
     gboolean verbose;
@@ -53,6 +54,7 @@ typedef struct {
     int timeout;
     char *config;
     char *pidfile;
+    char **names;                /* POOL and VOLUME of --scrub */
 } VirTorrentArgs;
 
 /* What the monitor prepares and the engine inherits. */
@@ -287,6 +289,7 @@ virTorrentMonitorMain(VirTorrentDaemon *daemon)
         policy.marked = TRUE;
         policy.engine_uid = daemon->user.uid;
         policy.engine_gid = daemon->user.gid;
+        policy.verity = daemon->conf->verity;
     }
     sigemptyset(&mask);
     sigaddset(&mask, SIGTERM);
@@ -336,24 +339,29 @@ virTorrentParseArgs(VirTorrentArgs *args, int *argc, char ***argv, GError **erro
           N_("Show what the running virttorrentd does, and end"), NULL },
         { "metrics", 0, 0, G_OPTION_ARG_NONE, &args->metrics,
           N_("The same for Prometheus"), NULL },
+        { "scrub", 0, 0, G_OPTION_ARG_NONE, &args->scrub,
+          N_("Have masters read again and compared with their hashes: all, those of POOL, or VOLUME of it"), NULL },
         { "timeout", 't', 0, G_OPTION_ARG_INT, &args->timeout,
           N_("End after SECONDS without pool and client"), N_("SECONDS") },
         { "verbose", 'v', 0, G_OPTION_ARG_NONE, &args->verbose,
           N_("Log everything"), NULL },
         { "version", 'V', 0, G_OPTION_ARG_NONE, &args->version,
           N_("Show the version and end"), NULL },
+        { G_OPTION_REMAINING, 0, 0, G_OPTION_ARG_STRING_ARRAY, &args->names, NULL, "[POOL [VOLUME]]" },
         { NULL, 0, 0, 0, NULL, NULL, NULL },
     };
+    guint names;
     g_autoptr(GOptionContext) context =
         g_option_context_new(_("- BitTorrent engine of libvirt's torrentpools"));
 
     g_option_context_add_main_entries(context, entries, "torrentpool");
     if (!g_option_context_parse(context, argc, argv, error))
         return FALSE;
-    if (*argc > 1 || args->timeout < 0) {
+    names = args->names ? g_strv_length(args->names) : 0;
+    if (names > (args->scrub ? 2 : 0) || args->timeout < 0) {
         g_set_error(error, G_OPTION_ERROR, G_OPTION_ERROR_BAD_VALUE,
                     _("'%s' is not understood; see --help"),
-                    *argc > 1 ? (*argv)[1] : "--timeout");
+                    names ? args->names[names - 1] : "--timeout");
         return FALSE;
     }
     return TRUE;
@@ -430,6 +438,23 @@ virTorrentShowStatus(const VirTorrentDaemon *daemon)
     return fputs(text, stdout) < 0 || fflush(stdout) != 0 ? EXIT_FAILURE : EXIT_SUCCESS;
 }
 
+static int
+virTorrentScrubMain(const VirTorrentDaemon *daemon)
+{
+    const char *pool = daemon->args.names ? daemon->args.names[0] : NULL;
+    const char *volume = pool ? daemon->args.names[1] : NULL;
+    g_autoptr(GError) err = NULL;
+    gint64 count = virTorrentStatusScrub(daemon->paths.socket, pool, volume, &err);
+
+    if (count < 0) {
+        fprintf(stderr, "virttorrentd: %s\n", err->message);
+        return EXIT_FAILURE;
+    }
+    printf(_("masters that are read again: %lld (virttorrentd --status tells how far that is)\n"),
+           (long long) count);
+    return EXIT_SUCCESS;
+}
+
 int
 main(int argc, char **argv)
 {
@@ -453,6 +478,8 @@ main(int argc, char **argv)
     virTorrentPathsInit(&daemon.paths, daemon.args.session);
     if (daemon.args.status || daemon.args.metrics)
         return virTorrentShowStatus(&daemon);
+    if (daemon.args.scrub)
+        return virTorrentScrubMain(&daemon);
     if (daemon.args.pidfile) {
         g_free(daemon.paths.pidfile);
         daemon.paths.pidfile = g_canonicalize_filename(daemon.args.pidfile, NULL);

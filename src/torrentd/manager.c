@@ -20,6 +20,9 @@
 /* How long resume data is waited for, microseconds. */
 #define SAVE_TIMEOUT (1 * G_USEC_PER_SEC)
 
+/* How often it is looked whether a master is to be read again, and how far that is kept, seconds. */
+#define SCRUB_TICK 2
+
 struct _VirTorrentManager {
     VirTorrentPoolEnv env;
     char *rundir;
@@ -27,6 +30,7 @@ struct _VirTorrentManager {
     GPtrArray *closing;
     guint lingering;             /* source that ends the closing ones */
     guint saver;
+    guint scrubber;
 };
 
 static void
@@ -50,6 +54,20 @@ virTorrentManagerSaveAll(gpointer opaque)
     return G_SOURCE_CONTINUE;
 }
 
+/* Where masters are to be read again, the one that is begun keeps the others from it. */
+static gboolean
+virTorrentManagerScrub(gpointer opaque)
+{
+    VirTorrentManager *manager = opaque;
+    GHashTableIter iter;
+    gpointer pool;
+
+    g_hash_table_iter_init(&iter, manager->pools);
+    while (g_hash_table_iter_next(&iter, NULL, &pool))
+        virTorrentPoolScrubSome(pool);
+    return G_SOURCE_CONTINUE;
+}
+
 VirTorrentManager *
 virTorrentManagerNew(const VirTorrentConf *conf, VirTorrentMonitor *monitor, const char *rundir)
 {
@@ -65,6 +83,7 @@ virTorrentManagerNew(const VirTorrentConf *conf, VirTorrentMonitor *monitor, con
     manager->closing = g_ptr_array_new_with_free_func((GDestroyNotify) virTorrentPoolFree);
     manager->saver = g_timeout_add_seconds(conf->resume_interval, virTorrentManagerSaveAll,
                                            manager);
+    manager->scrubber = g_timeout_add_seconds(SCRUB_TICK, virTorrentManagerScrub, manager);
     return manager;
 }
 
@@ -106,6 +125,7 @@ virTorrentManagerFree(VirTorrentManager *manager)
     if (!manager)
         return;
     g_source_remove(manager->saver);
+    g_source_remove(manager->scrubber);
     virTorrentManagerSaveAll(manager);
     wake = g_timeout_add(50, virTorrentManagerWake, NULL);
     while (virTorrentManagerIsSaving(manager) && g_get_monotonic_time() < end)

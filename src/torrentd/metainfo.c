@@ -126,6 +126,7 @@ virTorrentInfoReadV1(const VirTorrentBencode *info, VirTorrentMetainfoRaw *raw,
         return virTorrentInvalid(error, _("the torrent is malformed: its piece hashes are no "
                                           "list of SHA-1 sums"));
     raw->info->size = size;
+    raw->sha1 = (const guint8 *)value.str;
     *pieces = value.str_len / 20;
     return TRUE;
 }

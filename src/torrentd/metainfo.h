@@ -27,6 +27,7 @@ typedef struct {
     gsize length;             /* of the bencoded dictionary: what follows is no part of it */
     const guint8 *root;       /* BEP 52 pieces root, NULL: v1 only */
     const guint8 *layer;      /* one hash per piece, NULL: v1 only, one piece, or info dictionary only */
+    const guint8 *sha1;       /* BEP 3: 20 bytes for each piece, NULL: v2 only */
     guint pieces;
     gboolean holes;           /* it says that there are pieces of zeros */
 } VirTorrentMetainfoRaw;

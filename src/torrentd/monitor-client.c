@@ -21,6 +21,9 @@
 
 #include "i18n.h"
 
+/* Between two questions whether something is done, microseconds. */
+#define ASK_AGAIN (100 * 1000)
+
 struct _VirTorrentMonitor {
     int fd;
     GMutex mutex;
@@ -128,6 +131,45 @@ virTorrentMonitorAdopt(VirTorrentMonitor *monitor,
                        GError **error)
 {
     return virTorrentMonitorAsk(monitor, VIR_TORRENT_MONITOR_ADOPT, target, name, error);
+}
+
+/* What takes long is asked for again and again, so that others are served meanwhile. */
+static gboolean
+virTorrentMonitorAskLong(VirTorrentMonitor *monitor,
+                         VirTorrentMonitorVerb verb,
+                         const char *target,
+                         const char *name,
+                         GError **error)
+{
+    g_autoptr(GError) err = NULL;
+
+    while (!virTorrentMonitorAsk(monitor, verb, target, name, &err)) {
+        if (!g_error_matches(err, G_FILE_ERROR, G_FILE_ERROR_AGAIN)) {
+            g_propagate_error(error, g_steal_pointer(&err));
+            return FALSE;
+        }
+        g_clear_error(&err);
+        g_usleep(ASK_AGAIN);
+    }
+    return TRUE;
+}
+
+gboolean
+virTorrentMonitorSeal(VirTorrentMonitor *monitor,
+                      const char *target,
+                      const char *name,
+                      GError **error)
+{
+    return virTorrentMonitorAskLong(monitor, VIR_TORRENT_MONITOR_SEAL, target, name, error);
+}
+
+gboolean
+virTorrentMonitorReplace(VirTorrentMonitor *monitor,
+                         const char *target,
+                         const char *name,
+                         GError **error)
+{
+    return virTorrentMonitorAskLong(monitor, VIR_TORRENT_MONITOR_REPLACE, target, name, error);
 }
 
 static gboolean

@@ -17,7 +17,9 @@
  *    first (owner, mode), and then a read lease, which the kernel refuses while
  *    anybody has the file open or mapped for writing, proves that no descriptor
  *    from before is left.
- *  - the loss of a volume: names are never replaced.
+ *  - the loss of a volume: names are never replaced, but by REPLACE, which a
+ *    damaged master is healed with, by a file that root has read and found to
+ *    have the content that the master had when it became one (seal.h).
  *
  * Nothing here parses what came from a network; names are checked by names.c.
  */
@@ -33,9 +35,11 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include "i18n.h"
+#include "seal.h"
 
 #define PRIVATE_DIR ".torrentpool"
 
@@ -63,6 +67,9 @@ virTorrentMonitorFdsClose(VirTorrentMonitorFds *fds)
         close(fds->target);
 }
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(VirTorrentMonitorFds, virTorrentMonitorFdsClose)
+
+/* The monitor is one thread, and does one of these at a time. */
+static VirTorrentSealer sealer;
 
 /* Always FALSE. */
 static gboolean G_GNUC_PRINTF(3, 4)
@@ -176,11 +183,13 @@ virTorrentMonitorPrepareDirs(const VirTorrentMonitorPolicy *policy,
     return TRUE;
 }
 
-/* Opens partial/@name and checks that it is what the engine may give away. */
+/* Opens partial/@name and checks that it is what the engine may give away.  @frozen: that may
+ * have been done already; tells. */
 static gboolean
 virTorrentMonitorOpenPartial(const VirTorrentMonitorPolicy *policy,
                              const char *name,
                              VirTorrentMonitorFds *fds,
+                             gboolean *frozen,
                              VirTorrentMonitorReply *reply)
 {
     struct stat st;
@@ -195,7 +204,9 @@ virTorrentMonitorOpenPartial(const VirTorrentMonitorPolicy *policy,
     if (!S_ISREG(st.st_mode))
         return virTorrentMonitorRefuse(reply, EPERM,
                                        _("partial file of '%s' is not a regular file"), name);
-    if (st.st_uid != policy->engine_uid)
+    if (frozen)
+        *frozen = st.st_uid == policy->owner_uid && (st.st_mode & 07777) == 0444;
+    if (st.st_uid != policy->engine_uid && !(frozen && *frozen))
         return virTorrentMonitorRefuse(reply, EPERM,
                                        _("partial file of '%s' does not belong to the engine"),
                                        name);
@@ -214,9 +225,13 @@ virTorrentMonitorFreeze(const VirTorrentMonitorPolicy *policy,
 {
     int i;
 
+    /* what is known may be of another file that had this inode */
+    sealer.known = FALSE;
     if (fchown(fd, policy->owner_uid, policy->owner_gid) < 0 || fchmod(fd, 0444) < 0)
         return virTorrentMonitorRefuse(reply, errno, _("cannot freeze '%s': %s"),
                                        name, g_strerror(errno));
+    /* root alone says what a master contains */
+    fremovexattr(fd, VIR_TORRENT_SEAL_XATTR);
     for (i = 0; fcntl(fd, F_SETLEASE, F_RDLCK) < 0; i++) {
         if (errno != EAGAIN && errno != EWOULDBLOCK)
             return virTorrentMonitorRefuse(reply, errno,
@@ -246,12 +261,11 @@ virTorrentLinkFd(int fd, int dirfd, const char *name)
     return linkat(AT_FDCWD, path, dirfd, name, AT_SYMLINK_FOLLOW);
 }
 
-/* Where there are no hard links: into the private directory first, where the
- * engine cannot reach it, then, once it is known to be the same file, to its name. */
+/* Where there are no hard links: into the private directory, where the engine
+ * cannot reach it, and it is known to be the same file. */
 static int
-virTorrentMoveFd(const VirTorrentMonitorFds *fds, const char *name)
+virTorrentTakeFd(const VirTorrentMonitorFds *fds, const char *name, const char *temp)
 {
-    const char *temp = ".adopting";
     struct stat want;
     struct stat have;
 
@@ -265,6 +279,17 @@ virTorrentMoveFd(const VirTorrentMonitorFds *fds, const char *name)
         errno = EPERM;
         return -1;
     }
+    return 0;
+}
+
+/* Then to its name. */
+static int
+virTorrentMoveFd(const VirTorrentMonitorFds *fds, const char *name)
+{
+    const char *temp = ".adopting";
+
+    if (virTorrentTakeFd(fds, name, temp) < 0)
+        return -1;
     if (renameat2(fds->priv, temp, fds->target, name, RENAME_NOREPLACE) < 0) {
         int saved = errno;
 
@@ -299,6 +324,14 @@ virTorrentMonitorPlace(const VirTorrentMonitorPolicy *policy,
     return TRUE;
 }
 
+/* The engine's again, for a later try. */
+static void
+virTorrentMonitorHandBack(const VirTorrentMonitorPolicy *policy, int fd, const char *name)
+{
+    if (fchmod(fd, 0600) < 0 || fchown(fd, policy->engine_uid, policy->engine_gid) < 0)
+        g_warning("Cannot hand back '%s': %s", name, g_strerror(errno));
+}
+
 static gboolean
 virTorrentMonitorAdoptFile(const VirTorrentMonitorPolicy *policy,
                            const char *target,
@@ -311,7 +344,7 @@ virTorrentMonitorAdoptFile(const VirTorrentMonitorPolicy *policy,
     if (!virTorrentNameCheckLocal(name, &err))
         return virTorrentMonitorRefuse(reply, EINVAL, "%s", err->message);
     if (!virTorrentMonitorOpenPool(policy, target, &fds, reply) ||
-        !virTorrentMonitorOpenPartial(policy, name, &fds, reply))
+        !virTorrentMonitorOpenPartial(policy, name, &fds, NULL, reply))
         return FALSE;
     if (virTorrentMonitorFreeze(policy, name, fds.file, reply)) {
         if (fsync(fds.file) < 0)
@@ -320,10 +353,152 @@ virTorrentMonitorAdoptFile(const VirTorrentMonitorPolicy *policy,
         else if (virTorrentMonitorPlace(policy, &fds, target, name, reply))
             return TRUE;
     }
-    /* The engine's again, for a later try. */
-    if (fchmod(fds.file, 0600) < 0 || fchown(fds.file, policy->engine_uid, policy->engine_gid) < 0)
-        g_warning("Cannot hand back '%s': %s", name, g_strerror(errno));
+    virTorrentMonitorHandBack(policy, fds.file, name);
     return FALSE;
+}
+
+/* Opens the master @name as it stands in the pool. */
+static int
+virTorrentMonitorOpenMaster(const VirTorrentMonitorFds *fds,
+                            const char *name,
+                            struct stat *st,
+                            VirTorrentMonitorReply *reply)
+{
+    int fd = openat(fds->target, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+
+    if (fd < 0 || fstat(fd, st) < 0) {
+        virTorrentMonitorRefuse(reply, errno, _("cannot open master '%s': %s"), name, g_strerror(errno));
+    } else if (!S_ISREG(st->st_mode) || (st->st_mode & 0222)) {
+        virTorrentMonitorRefuse(reply, EPERM, _("'%s' is no master: it is not a regular file that nobody may write to"),
+                                name);
+    } else {
+        return fd;
+    }
+    if (fd >= 0)
+        close(fd);
+    return -1;
+}
+
+/* Notes what a master contains, so that it can be healed. */
+static gboolean
+virTorrentMonitorSealFile(const VirTorrentMonitorPolicy *policy,
+                          const char *target,
+                          const char *name,
+                          VirTorrentMonitorReply *reply)
+{
+    g_auto(VirTorrentMonitorFds) fds = { -1, -1, -1, -1 };
+    g_autoptr(GError) err = NULL;
+    struct stat st;
+    int rc;
+
+    if (!virTorrentNameCheckLocal(name, &err))
+        return virTorrentMonitorRefuse(reply, EINVAL, "%s", err->message);
+    if (!virTorrentMonitorOpenPool(policy, target, &fds, reply))
+        return FALSE;
+    if (policy->owner_uid == policy->engine_uid)
+        return TRUE;
+    if ((fds.file = virTorrentMonitorOpenMaster(&fds, name, &st, reply)) < 0)
+        return FALSE;
+    /* libvirt gives a master to QEMU's user while a guest runs */
+    if (st.st_uid != policy->owner_uid)
+        return virTorrentMonitorRefuse(reply, EPERM, _("master '%s' does not belong to user %u"), name,
+                                       (unsigned) policy->owner_uid);
+    if (fcntl(fds.file, F_SETLEASE, F_RDLCK) < 0)
+        return virTorrentMonitorRefuse(reply, EPERM, _("somebody may be writing to '%s': %s"), name,
+                                       g_strerror(errno));
+    fcntl(fds.file, F_SETLEASE, F_UNLCK);
+    rc = virTorrentSealerSeal(&sealer, fds.file, policy->verity);
+    return rc == 0 || virTorrentMonitorRefuse(reply, rc, _("cannot note what '%s' contains: %s"), name,
+                                              g_strerror(rc));
+}
+
+/* Whether the frozen @fds->file has the content that the master @old had. */
+static gboolean
+virTorrentMonitorProve(const VirTorrentMonitorPolicy *policy,
+                       const VirTorrentMonitorFds *fds,
+                       int old,
+                       const char *target,
+                       const char *name,
+                       VirTorrentMonitorReply *reply)
+{
+    guint8 root[VIR_TORRENT_SEAL_SIZE];
+    int rc;
+
+    if (policy->owner_uid == policy->engine_uid)
+        return TRUE;
+    if (!virTorrentSealRead(old, root))
+        return virTorrentMonitorRefuse(reply, errno,
+                                       _("what '%s' contained was not noted when it became a master, so root has to put "
+                                         "the healed file into its place: mv '%s/%s/partial/%s' '%s/'"),
+                                       name, target, PRIVATE_DIR, name, target);
+    rc = virTorrentSealerAsk(&sealer, fds->file);
+    if (rc != 0)
+        return virTorrentMonitorRefuse(reply, rc, _("cannot read '%s': %s"), name, g_strerror(rc));
+    if (memcmp(root, sealer.root, sizeof(root)) != 0)
+        return virTorrentMonitorRefuse(reply, EBADMSG,
+                                       _("what is to replace '%s' is not what that contained"), name);
+    virTorrentSealWrite(fds->file, root);
+    return TRUE;
+}
+
+/* Puts @fds->file into the place of what is there; never where nothing is. */
+static gboolean
+virTorrentMonitorExchange(const VirTorrentMonitorPolicy *policy,
+                          const VirTorrentMonitorFds *fds,
+                          const char *name,
+                          VirTorrentMonitorReply *reply)
+{
+    const char *temp = ".healing";
+    int rc = -1;
+
+    unlinkat(fds->priv, temp, 0);
+    errno = EOPNOTSUPP;
+    if (!policy->no_links)
+        rc = virTorrentLinkFd(fds->file, fds->priv, temp);
+    if (rc < 0 && (errno == EOPNOTSUPP || errno == EPERM || errno == EMLINK || errno == ENOSYS))
+        rc = virTorrentTakeFd(fds, name, temp);
+    if (rc == 0 && (rc = renameat2(fds->priv, temp, fds->target, name, RENAME_EXCHANGE)) < 0 &&
+        errno == EINVAL)
+        rc = renameat(fds->priv, temp, fds->target, name);
+    if (rc < 0 || fsync(fds->target) < 0)
+        virTorrentMonitorRefuse(reply, errno, _("cannot replace '%s': %s"), name, g_strerror(errno));
+    /* the old file, or what is left of an attempt */
+    if (unlinkat(fds->priv, temp, 0) < 0 && errno != ENOENT)
+        g_warning("Cannot remove what '%s' was: %s", name, g_strerror(errno));
+    return rc == 0 && !reply->failed;
+}
+
+static gboolean
+virTorrentMonitorReplaceFile(const VirTorrentMonitorPolicy *policy,
+                             const char *target,
+                             const char *name,
+                             VirTorrentMonitorReply *reply)
+{
+    g_auto(VirTorrentMonitorFds) fds = { -1, -1, -1, -1 };
+    g_autoptr(GError) err = NULL;
+    gboolean frozen;
+    struct stat st;
+    int old;
+
+    if (!virTorrentNameCheckLocal(name, &err))
+        return virTorrentMonitorRefuse(reply, EINVAL, "%s", err->message);
+    if (!virTorrentMonitorOpenPool(policy, target, &fds, reply) ||
+        (old = virTorrentMonitorOpenMaster(&fds, name, &st, reply)) < 0)
+        return FALSE;
+    if (virTorrentMonitorOpenPartial(policy, name, &fds, &frozen, reply)) {
+        if ((frozen || virTorrentMonitorFreeze(policy, name, fds.file, reply)) &&
+            virTorrentMonitorProve(policy, &fds, old, target, name, reply)) {
+            if (fsync(fds.file) < 0)
+                virTorrentMonitorRefuse(reply, errno, _("cannot write '%s' to the disk: %s"),
+                                        name, g_strerror(errno));
+            else
+                virTorrentMonitorExchange(policy, &fds, name, reply);
+        }
+        if (reply->failed && reply->failed != EAGAIN)
+            virTorrentMonitorHandBack(policy, fds.file, name);
+    }
+    close(old);
+    return !reply->failed;
 }
 
 void
@@ -343,6 +518,12 @@ virTorrentMonitorHandle(const VirTorrentMonitorPolicy *policy,
         break;
     case VIR_TORRENT_MONITOR_ADOPT:
         virTorrentMonitorAdoptFile(policy, request->target, request->name, reply);
+        break;
+    case VIR_TORRENT_MONITOR_SEAL:
+        virTorrentMonitorSealFile(policy, request->target, request->name, reply);
+        break;
+    case VIR_TORRENT_MONITOR_REPLACE:
+        virTorrentMonitorReplaceFile(policy, request->target, request->name, reply);
         break;
     default:
         virTorrentMonitorRefuse(reply, EINVAL, _("unknown request"));

@@ -21,6 +21,9 @@ typedef enum {
     VIR_TORRENT_MONITOR_READY = 1,   /* the engine serves clients now */
     VIR_TORRENT_MONITOR_PREPARE,     /* make the private directories in @target */
     VIR_TORRENT_MONITOR_ADOPT,       /* partial/@name becomes the master @target/@name */
+    VIR_TORRENT_MONITOR_SEAL,        /* notes what the master @target/@name contains; fs-verity */
+    VIR_TORRENT_MONITOR_REPLACE,     /* partial/@name takes the place of the master @target/@name,
+                                        if that is sealed and had the same content */
 } VirTorrentMonitorVerb;
 
 #define VIR_TORRENT_TARGET_MAX 4096
@@ -32,7 +35,7 @@ typedef struct {
 } VirTorrentMonitorRequest;
 
 typedef struct {
-    gint32 failed;               /* errno, 0: done */
+    gint32 failed;               /* errno, 0: done; EAGAIN: ask again */
     char message[1024];          /* NUL-terminated; one sentence where it failed */
 } VirTorrentMonitorReply;
 
@@ -43,11 +46,12 @@ typedef struct {
     uid_t engine_uid;
     gid_t engine_gid;
     gboolean marked;             /* .torrentpool has to be there: root makes it, never we */
+    gboolean verity;             /* masters get fs-verity where there is it */
     gboolean no_links;           /* for tests: as on a file system without hard links */
 } VirTorrentMonitorPolicy;
 
-/* The monitor's side: does what is asked and fills in @reply.  Knows PREPARE
- * and ADOPT, everything else is refused. */
+/* The monitor's side: does what is asked and fills in @reply.  Knows PREPARE,
+ * ADOPT, SEAL and REPLACE, everything else is refused. */
 void virTorrentMonitorHandle(const VirTorrentMonitorPolicy *policy,
                              const VirTorrentMonitorRequest *request,
                              VirTorrentMonitorReply *reply);
@@ -73,6 +77,13 @@ gboolean virTorrentMonitorPrepare(VirTorrentMonitor *monitor, const char *target
  * the file is brought to the disk. */
 gboolean virTorrentMonitorAdopt(VirTorrentMonitor *monitor, const char *target,
                                 const char *name, GError **error);
+
+/* Both may take as long as reading the file does, which is waited for.  In
+ * session scope there is nothing to be sealed. */
+gboolean virTorrentMonitorSeal(VirTorrentMonitor *monitor, const char *target,
+                               const char *name, GError **error);
+gboolean virTorrentMonitorReplace(VirTorrentMonitor *monitor, const char *target,
+                                  const char *name, GError **error);
 
 /* Calls @func in the main context when the monitor is gone. */
 void virTorrentMonitorWatch(VirTorrentMonitor *monitor, GSourceFunc func, gpointer opaque);

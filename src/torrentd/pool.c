@@ -24,6 +24,7 @@
 
 #include "i18n.h"
 #include "magnet.h"
+#include "scrub.h"
 #include "volume.h"
 
 /* Time that loading may take of one turn of the main loop, microseconds. */
@@ -35,13 +36,21 @@ virTorrentPoolErrorQuark(void)
     return g_quark_from_static_string("vir-torrent-pool-error-quark");
 }
 
+/* Whether the engine writes to its file. */
+static gboolean
+virTorrentVolumeIsFetched(const VirTorrentVolume *vol)
+{
+    return vol->state == VIR_TORRENT_VOLUME_FETCHING ||
+        (vol->state == VIR_TORRENT_VOLUME_HEALING && !vol->copying);
+}
+
 static void
 virTorrentPoolResumeSaved(const GError *error, gpointer opaque)
 {
     VirTorrentVolume *vol = opaque;
 
     /* What the disk did not take cannot become a master. */
-    if (error && vol->pool && vol->state == VIR_TORRENT_VOLUME_FETCHING)
+    if (error && vol->pool && virTorrentVolumeIsFetched(vol))
         virTorrentVolumeFail(vol, error->message);
 }
 
@@ -51,7 +60,7 @@ virTorrentPoolResumeData(VirTorrentPool *pool, VirTorrentVolume *vol, GBytes *da
     int fd;
 
     vol->saving = FALSE;
-    if (vol->state != VIR_TORRENT_VOLUME_FETCHING)
+    if (!virTorrentVolumeIsFetched(vol))
         return;
     /* After a power loss, pieces it calls verified must not be holes. */
     fd = virTorrentStorePartialOpen(pool->store, vol->name);
@@ -59,6 +68,18 @@ virTorrentPoolResumeData(VirTorrentPool *pool, VirTorrentVolume *vol, GBytes *da
         virTorrentStoreSyncFile(pool->store, fd);
     virTorrentStoreSave(pool->store, VIR_TORRENT_STORE_RESUME, vol->name, data,
                         virTorrentPoolResumeSaved, virTorrentVolumeRef(vol), virTorrentVolumeUnref);
+}
+
+/* A master that cannot be read may be damaged. */
+static void
+virTorrentPoolEngineFailed(VirTorrentVolume *vol, const char *message)
+{
+    if (vol->state == VIR_TORRENT_VOLUME_SEEDING && virTorrentVolumeMayCheck(vol)) {
+        g_warning("Volume '%s' of pool '%s' is verified: %s", vol->name, vol->pool->name, message);
+        virTorrentVolumeHandle(vol, VIR_TORRENT_VOLUME_EVENT_CHANGED, NULL, NULL);
+    } else {
+        virTorrentVolumeFail(vol, message);
+    }
 }
 
 static void
@@ -79,7 +100,7 @@ virTorrentPoolEngineEvent(const VirTorrentEvent *event, gpointer opaque)
         break;
     case VIR_TORRENT_EVENT_FAILED:
         vol->saving = FALSE;
-        virTorrentVolumeFail(vol, event->message);
+        virTorrentPoolEngineFailed(vol, event->message);
         break;
     case VIR_TORRENT_EVENT_RESUME_DATA:
         virTorrentPoolResumeData(pool, vol, event->data);
@@ -223,6 +244,8 @@ virTorrentPoolDropVolume(gpointer name G_GNUC_UNUSED,
     VirTorrentVolume *vol = value;
 
     virTorrentVolumeCancelHash(vol);
+    virTorrentVolumeCancelScrub(vol);
+    virTorrentVolumeCancelCopy(vol);
     vol->pool = NULL;
     return TRUE;
 }
@@ -236,6 +259,8 @@ virTorrentPoolFree(VirTorrentPool *pool)
         return;
     if (pool->loader)
         g_source_remove(pool->loader);
+    if (pool->env->scrubbing && pool->env->scrubbing->pool == pool && !pool->purge)
+        virTorrentPoolScrubSome(pool);
     g_hash_table_foreach_remove(pool->volumes, virTorrentPoolDropVolume, NULL);
     if (pool->engine && !pool->purge) {
         session = virTorrentEngineSaveState(pool->engine);
@@ -251,6 +276,7 @@ virTorrentPoolFree(VirTorrentPool *pool)
         close(pool->targetfd);
     g_hash_table_unref(pool->volumes);
     g_ptr_array_unref(pool->pending);
+    g_queue_clear_full(&pool->scrubs, g_free);
     virTorrentOptionsFree(pool->options);
     g_free(pool->partial);
     g_free(pool->leaves);
@@ -314,7 +340,7 @@ virTorrentPoolSave(VirTorrentPool *pool)
     while (g_hash_table_iter_next(&iter, NULL, &value)) {
         VirTorrentVolume *vol = value;
 
-        vol->saving = vol->state == VIR_TORRENT_VOLUME_FETCHING;
+        vol->saving = virTorrentVolumeIsFetched(vol);
         any |= vol->saving;
     }
     if (any)
@@ -376,9 +402,9 @@ virTorrentVolumeAskEngine(VirTorrentVolume *vol, VirTorrentVolumeInfo *info)
     info->uploaded = status.uploaded;
     if (!info->size)
         info->size = status.size;
-    if (vol->state == VIR_TORRENT_VOLUME_FETCHING && status.state != VIR_TORRENT_CHECKING)
+    if (virTorrentVolumeIsFetched(vol) && status.state != VIR_TORRENT_CHECKING)
         info->done = status.done;
-    if (vol->state == VIR_TORRENT_VOLUME_HASHING || vol->state == VIR_TORRENT_VOLUME_FETCHING)
+    if (virTorrentVolumeIsFetched(vol))
         info->progress = virTorrentPercent(status.done, info->size);
 }
 
@@ -398,6 +424,12 @@ virTorrentVolumeDescribe(VirTorrentVolume *vol, const char *const *peers)
     if (vol->hash)
         info->progress = virTorrentPercent(virTorrentHashGetDone(vol->hash),
                                            virTorrentHashGetSize(vol->hash));
+    if (vol->checking && vol->scrub)
+        info->progress = virTorrentPercent(virTorrentScrubGetDone(vol->scrub), info->size);
+    info->damaged = vol->damaged ? vol->damaged->len : 0;
+    info->scrubbed = vol->scrubbed;
+    info->scrub = vol->pool->env->scrubbing == vol
+        ? virTorrentPercent(virTorrentScrubGetDone(vol->scrub), info->size) : -1;
     if (vol->state == VIR_TORRENT_VOLUME_SEEDING) {
         info->progress = 100.0;
         info->done = info->size;
@@ -431,6 +463,9 @@ virTorrentPoolListVolumes(VirTorrentPool *pool)
     GHashTableIter iter;
     gpointer vol;
 
+    g_hash_table_iter_init(&iter, pool->volumes);
+    while (g_hash_table_iter_next(&iter, NULL, &vol))
+        virTorrentVolumeLook(vol);
     g_hash_table_iter_init(&iter, pool->volumes);
     while (g_hash_table_iter_next(&iter, NULL, &vol))
         g_ptr_array_add(list, virTorrentVolumeDescribe(vol, (const char *const *) peers));
@@ -489,10 +524,15 @@ virTorrentPoolMayPublish(VirTorrentPool *pool,
         *done = TRUE;
         return TRUE;
     case VIR_TORRENT_VOLUME_NONE:
+    case VIR_TORRENT_VOLUME_HEALING:
     case VIR_TORRENT_VOLUME_FAILED:
     case VIR_TORRENT_VOLUME_LAST:
         break;
     }
+    if (vol && vol->adopting)
+        return virTorrentPoolRefuse(error, VIR_TORRENT_POOL_ERROR_BUSY,
+                                    _("'%s' is just being put into pool '%s'; try again"),
+                                    name, pool->name);
     return TRUE;
 }
 
@@ -685,7 +725,7 @@ virTorrentPoolPrioritize(VirTorrentPool *pool, const char *name, GError **error)
         if (!virTorrentVolumeFetch(vol, FALSE, error))
             return FALSE;
     }
-    if (vol->state == VIR_TORRENT_VOLUME_FETCHING)
+    if (virTorrentVolumeIsFetched(vol))
         virTorrentEnginePrioritize(pool->engine, name);
     return TRUE;
 }

@@ -49,11 +49,14 @@ typedef struct {
     GQueue waiting;              /* VirTorrentVolume, not owned */
 } VirTorrentHashQueue;
 
+struct _VirTorrentVolume;
+
 /* What pools are given by their manager; outlives them. */
 typedef struct {
     const VirTorrentConf *conf;
     VirTorrentMonitor *monitor;
     VirTorrentHashQueue hashes;
+    struct _VirTorrentVolume *scrubbing; /* the one that is read again, or NULL */
     VirTorrentPoolChangedFunc changed;
     gpointer opaque;
 } VirTorrentPoolEnv;
@@ -70,6 +73,9 @@ typedef struct {
     char *key;
     char *magnet;
     char *error;
+    guint damaged;               /* pieces */
+    guint64 scrubbed;            /* when all of it was last found good, seconds since the epoch */
+    double scrub;                /* percent that was read again; negative: it is not just now */
     guint peers;
     guint place;
     guint64 download_rate, upload_rate;
@@ -126,6 +132,10 @@ const char *virTorrentPoolFetchMetainfo(VirTorrentPool *pool, const char *name,
                                         GBytes *metainfo, GError **error);
 GBytes *virTorrentPoolGetMetainfo(VirTorrentPool *pool, const char *name, GError **error);
 gboolean virTorrentPoolRemove(VirTorrentPool *pool, const char *name, GError **error);
+/* @name: "" for all of the pool; @count: how many are read again. */
+gboolean virTorrentPoolScrub(VirTorrentPool *pool, const char *name, guint *count, GError **error);
+/* Begins what is due, if nothing is being read, and keeps how far it is.  To be called now and then. */
+void virTorrentPoolScrubSome(VirTorrentPool *pool);
 gboolean virTorrentPoolPrioritize(VirTorrentPool *pool, const char *name, GError **error);
 
 G_END_DECLS

@@ -183,6 +183,12 @@ virTorrentServiceEncodeVolume(const VirTorrentVolumeInfo *info)
     virTorrentServiceAddString(&builder, "key", info->key);
     virTorrentServiceAddString(&builder, "magnet", info->magnet);
     virTorrentServiceAddString(&builder, "error", info->error);
+    if (info->damaged)
+        g_variant_builder_add(&builder, "{sv}", "damaged", g_variant_new_uint32(info->damaged));
+    if (info->scrubbed)
+        virTorrentServiceAddNumber(&builder, "scrubbed", info->scrubbed);
+    if (info->scrub >= 0)
+        g_variant_builder_add(&builder, "{sv}", "scrub", g_variant_new_double(info->scrub));
     g_variant_builder_add(&builder, "{sv}", "peers", g_variant_new_uint32(info->peers));
     if (info->place)
         g_variant_builder_add(&builder, "{sv}", "place", g_variant_new_uint32(info->place));
@@ -356,6 +362,24 @@ virTorrentServicePrioritizeVolume(VirTorrentDbusTorrentd1 *skeleton,
     return TRUE;
 }
 
+static gboolean
+virTorrentServiceScrubVolumes(VirTorrentDbusTorrentd1 *skeleton,
+                              GDBusMethodInvocation *call,
+                              const char *uuid,
+                              const char *name,
+                              gpointer opaque)
+{
+    VirTorrentService *service = opaque;
+    GError *err = NULL;
+    VirTorrentPool *pool = virTorrentManagerFindPool(service->manager, uuid, &err);
+    guint count;
+
+    if (!pool || !virTorrentPoolScrub(pool, name, &count, &err))
+        return virTorrentServiceFail(call, err);
+    vir_torrent_dbus_torrentd1_complete_scrub_volumes(skeleton, call, count);
+    return TRUE;
+}
+
 static const struct {
     const char *signal;
     GCallback handler;
@@ -371,6 +395,7 @@ static const struct {
     { "handle-get-metainfo", G_CALLBACK(virTorrentServiceGetMetainfo) },
     { "handle-remove-volume", G_CALLBACK(virTorrentServiceRemoveVolume) },
     { "handle-prioritize-volume", G_CALLBACK(virTorrentServicePrioritizeVolume) },
+    { "handle-scrub-volumes", G_CALLBACK(virTorrentServiceScrubVolumes) },
 };
 
 /* manners of a message bus */

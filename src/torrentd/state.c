@@ -55,9 +55,11 @@ static const struct {
     [VIR_TORRENT_STORE_METAINFO] = { DIR_META, ".torrent", TRUE },
     [VIR_TORRENT_STORE_MAGNET] = { DIR_META, ".magnet", TRUE },
     [VIR_TORRENT_STORE_PUBLISH] = { DIR_META, ".publish", FALSE },
+    [VIR_TORRENT_STORE_DAMAGE] = { DIR_META, ".damage", TRUE },
     [VIR_TORRENT_STORE_RESUME] = { DIR_RESUME, ".resume", FALSE },
     [VIR_TORRENT_STORE_STAT] = { DIR_RESUME, ".stat", FALSE },
     [VIR_TORRENT_STORE_LEAVES] = { DIR_RESUME, ".leaves", FALSE },
+    [VIR_TORRENT_STORE_SCRUB] = { DIR_RESUME, ".scrub", FALSE },
     [VIR_TORRENT_STORE_SESSION] = { DIR_RESUME, ".session", FALSE },
     [VIR_TORRENT_STORE_PORT] = { DIR_RESUME, ".port", FALSE },
 };
@@ -543,6 +545,13 @@ virTorrentStorePartialOpen(VirTorrentStore *store, const char *name)
 {
     return openat(store->fds[DIR_PARTIAL], name,
                   O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+}
+
+int
+virTorrentStorePartialCreate(VirTorrentStore *store, const char *name)
+{
+    return openat(store->fds[DIR_PARTIAL], name,
+                  O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
 }
 
 void

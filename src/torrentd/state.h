@@ -18,9 +18,12 @@ typedef enum {
     VIR_TORRENT_STORE_METAINFO,  /* meta/NAME.torrent: the authority on a master */
     VIR_TORRENT_STORE_MAGNET,    /* meta/NAME.magnet: a fetch that began with a magnet */
     VIR_TORRENT_STORE_PUBLISH,   /* meta/NAME.publish: to be hashed */
+    VIR_TORRENT_STORE_DAMAGE,    /* meta/NAME.damage: a master that is not what it was, and why;
+                                    virt-torrentpool-hook looks for it */
     VIR_TORRENT_STORE_RESUME,    /* resume/NAME.resume: the engine's resume data */
     VIR_TORRENT_STORE_STAT,      /* resume/NAME.stat: the stamp of a verified file */
     VIR_TORRENT_STORE_LEAVES,    /* resume/NAME.leaves: the hash of each block of a master */
+    VIR_TORRENT_STORE_SCRUB,     /* resume/NAME.scrub: how far it was read again, and when */
     VIR_TORRENT_STORE_SESSION,   /* resume/NAME.session: DHT nodes; NAME is "engine" */
     VIR_TORRENT_STORE_PORT,      /* resume/NAME.port: so that magnets given away stay true */
     VIR_TORRENT_STORE_LAST
@@ -75,6 +78,8 @@ GPtrArray *virTorrentStoreList(VirTorrentStore *store);
 /* partial/NAME: -1 and errno as fstatat() */
 int virTorrentStorePartialStat(VirTorrentStore *store, const char *name, struct stat *st);
 int virTorrentStorePartialOpen(VirTorrentStore *store, const char *name);
+/* A new one, for reading and writing; -1 and errno, EEXIST */
+int virTorrentStorePartialCreate(VirTorrentStore *store, const char *name);
 /* The name is free at once; the bytes go behind the caller's back. */
 void virTorrentStorePartialRemove(VirTorrentStore *store, const char *name);
 

@@ -19,7 +19,7 @@
 #define PATH "/org/libvirt/Torrentd1"
 #define INTERFACE "org.libvirt.Torrentd1"
 
-static const char *const states[] = { "hashing", "fetching", "seeding", "paused", "failed" };
+static const char *const states[] = { "hashing", "fetching", "seeding", "healing", "paused", "failed" };
 
 static GVariant *
 virTorrentStatusCall(GDBusConnection *connection, const char *method, GVariant *args,
@@ -58,21 +58,78 @@ virTorrentStatusPools(GDBusConnection *connection, GError **error)
     return g_variant_ref_sink(g_variant_builder_end(&pools));
 }
 
-GVariant *
-virTorrentStatusAsk(const char *socket, GError **error)
+static GDBusConnection *
+virTorrentStatusConnect(const char *socket, GError **error)
 {
     g_autofree char *escaped = g_dbus_address_escape_value(socket);
     g_autofree char *address = g_strconcat("unix:path=", escaped, NULL);
-    g_autoptr(GDBusConnection) connection =
+    GDBusConnection *connection =
         g_dbus_connection_new_for_address_sync(address, G_DBUS_CONNECTION_FLAGS_AUTHENTICATION_CLIENT,
                                                NULL, NULL, error);
 
-    if (!connection) {
+    if (!connection)
         g_prefix_error(error, _("virttorrentd does not answer on '%s', start a torrentpool and it will: "),
                        socket);
-        return NULL;
+    return connection;
+}
+
+GVariant *
+virTorrentStatusAsk(const char *socket, GError **error)
+{
+    g_autoptr(GDBusConnection) connection = virTorrentStatusConnect(socket, error);
+
+    return connection ? virTorrentStatusPools(connection, error) : NULL;
+}
+
+/* Has @volume of the pool @uuid, or all of its volumes, read again; -1: failed. */
+static gint64
+virTorrentStatusScrubPool(GDBusConnection *connection, const char *uuid, const char *volume, GError **error)
+{
+    g_autoptr(GVariant) answer = virTorrentStatusCall(connection, "ScrubVolumes",
+                                                      g_variant_new("(ss)", uuid, volume ? volume : ""),
+                                                      "(u)", error);
+    guint32 count;
+
+    if (!answer) {
+        if (error)
+            g_dbus_error_strip_remote_error(*error);
+        return -1;
     }
-    return virTorrentStatusPools(connection, error);
+    g_variant_get(answer, "(u)", &count);
+    return count;
+}
+
+gint64
+virTorrentStatusScrub(const char *socket, const char *pool, const char *volume, GError **error)
+{
+    g_autoptr(GDBusConnection) connection = virTorrentStatusConnect(socket, error);
+    g_autoptr(GVariant) list = NULL;
+    g_autoptr(GVariantIter) iter = NULL;
+    gboolean found = FALSE;
+    gint64 count = 0;
+    const char *uuid;
+    const char *name;
+
+    if (!connection || !(list = virTorrentStatusCall(connection, "ListPools", NULL, "(a(sss))", error)))
+        return -1;
+    g_variant_get(list, "(a(sss))", &iter);
+    while (g_variant_iter_next(iter, "(&s&s&s)", &uuid, &name, NULL)) {
+        gint64 n;
+
+        if (pool && strcmp(pool, name) != 0)
+            continue;
+        found = TRUE;
+        n = virTorrentStatusScrubPool(connection, uuid, volume, error);
+        if (n < 0)
+            return -1;
+        count += n;
+    }
+    if (pool && !found) {
+        g_set_error(error, G_IO_ERROR, G_IO_ERROR_NOT_FOUND,
+                    _("no active torrentpool is called '%s'; start it (virsh pool-start)"), pool);
+        return -1;
+    }
+    return count;
 }
 
 static guint64
@@ -134,6 +191,7 @@ virTorrentStatusRow(GString *out, const char *name, gsize width, GVariant *volum
 {
     g_autofree char *state = virTorrentStatusState(volume);
     const char *why = virTorrentStatusString(volume, "error");
+    double scrub = 0;
     g_autofree char *size = virTorrentStatusBytes(virTorrentStatusNumber(volume, "size"), FALSE);
     g_autofree char *down = virTorrentStatusBytes(virTorrentStatusNumber(volume, "download-rate"), TRUE);
     g_autofree char *up = virTorrentStatusBytes(virTorrentStatusNumber(volume, "upload-rate"), TRUE);
@@ -147,6 +205,8 @@ virTorrentStatusRow(GString *out, const char *name, gsize width, GVariant *volum
                            virTorrentStatusNumber(volume, "peers"), down, up);
     if (why)
         g_string_append_printf(out, "    %s\n", why);
+    if (g_variant_lookup(volume, "scrub", "d", &scrub))
+        g_string_append_printf(out, _("    %.1f%% of it are read again\n"), scrub);
 }
 
 static gsize
@@ -272,6 +332,9 @@ virTorrentStatusMetrics(GVariant *pools)
     } metrics[] = {
         { "size", "torrentpool_volume_size_bytes", "gauge", "Length of a master." },
         { "done", "torrentpool_volume_done_bytes", "gauge", "Bytes of a master that are here and verified." },
+        { "damaged", "torrentpool_volume_damaged_pieces", "gauge", "Pieces of a master's file that are damaged." },
+        { "scrubbed", "torrentpool_volume_good_timestamp_seconds", "gauge",
+          "When a master was last found good as a whole." },
         { "peers", "torrentpool_volume_peers", "gauge", "Connected peers." },
         { "downloaded", "torrentpool_volume_downloaded_bytes_total", "counter",
           "Payload received since virttorrentd started." },

@@ -1,5 +1,6 @@
 /*
- * status.h: what virttorrentd does at the moment, for people and for Prometheus
+ * status.h: what virttorrentd does at the moment, for people and for Prometheus;
+ * and asking it to look at its masters
  *
  * SPDX-License-Identifier: LGPL-2.1-or-later
  *
@@ -16,6 +17,10 @@ G_BEGIN_DECLS
  * (pool's name, target, volumes as ListVolumes gives them), type a(ssa(sa{sv})).
  * Waits at most a few seconds.  NULL with @error set where nobody answers. */
 GVariant *virTorrentStatusAsk(const char *socket, GError **error);
+
+/* Has masters read again: of all pools, of the one that is called @pool, or only @volume of it.  How
+ * many that are; -1 with @error set. */
+gint64 virTorrentStatusScrub(const char *socket, const char *pool, const char *volume, GError **error);
 
 /* A table of @pools for a terminal; owned by the caller. */
 char *virTorrentStatusTable(GVariant *pools);

@@ -76,6 +76,7 @@ typedef struct {
     char *format;                /* as declared, or NULL */
     int targetfd;
     int partialfd;
+    gboolean replace;            /* the name is a damaged master's */
     /* what came out */
     const char *probed;
     guint64 capacity;
@@ -114,7 +115,8 @@ virTorrentAdoptionRun(GTask *task,
                     _("cannot write '%s' to the disk: %s"), adoption->name, g_strerror(errno));
     } else if ((image = virTorrentProbeMaster(adoption->partialfd, adoption->name,
                                               adoption->format, &err)) &&
-               virTorrentMonitorAdopt(adoption->monitor, adoption->target, adoption->name, &err) &&
+               (adoption->replace ? virTorrentMonitorReplace : virTorrentMonitorAdopt)
+               (adoption->monitor, adoption->target, adoption->name, &err) &&
                fstatat(adoption->targetfd, adoption->name, &adoption->st,
                        AT_SYMLINK_NOFOLLOW) < 0) {
         g_set_error(&err, G_FILE_ERROR, g_file_error_from_errno(errno),
@@ -168,6 +170,7 @@ virTorrentVolumeStartAdoption(VirTorrentVolume *vol, GError **error G_GNUC_UNUSE
     adoption->target = g_strdup(pool->target);
     adoption->name = g_strdup(vol->name);
     adoption->format = g_strdup(vol->format);
+    adoption->replace = vol->state == VIR_TORRENT_VOLUME_HEALING;
     adoption->targetfd = fcntl(pool->targetfd, F_DUPFD_CLOEXEC, 3);
     adoption->partialfd = virTorrentStorePartialOpen(pool->store, vol->name);
     task = g_task_new(NULL, NULL, virTorrentVolumeAdoptionDone, virTorrentVolumeRef(vol));
@@ -190,4 +193,13 @@ virTorrentVolumeTakeOver(VirTorrentVolume *vol, GError **error)
         virTorrentStoreFlush(pool->store);
     virTorrentEngineRemove(pool->engine, vol->name);
     virTorrentVolumeAddFinal(vol, VIR_TORRENT_ADD_SEED, error);
+}
+
+/* The healed file has the damaged one's name now. */
+void
+virTorrentVolumeTakeOverHealed(VirTorrentVolume *vol, GError **error)
+{
+    g_message("Volume '%s' of pool '%s' is healed; guests that run on it use its old file until they "
+              "are started anew", vol->name, vol->pool->name);
+    virTorrentVolumeTakeOver(vol, error);
 }

@@ -132,7 +132,7 @@ virTorrentProbeMaster(int fd, const char *name, const char *format, GError **err
 
 static void virTorrentHashQueueRun(VirTorrentPoolEnv *env);
 
-static gboolean
+gboolean
 virTorrentStatSame(const struct stat *a, const struct stat *b)
 {
     g_autoptr(GBytes) stamp = virTorrentStampMake(a);
@@ -193,8 +193,16 @@ static void
 virTorrentHashQueueRun(VirTorrentPoolEnv *env)
 {
     while (env->hashes.running < env->conf->max_hashes &&
-           !g_queue_is_empty(&env->hashes.waiting))
-        virTorrentVolumeHash(g_queue_pop_head(&env->hashes.waiting));
+           !g_queue_is_empty(&env->hashes.waiting)) {
+        VirTorrentVolume *vol = g_queue_pop_head(&env->hashes.waiting);
+
+        if (!vol->checking) {
+            virTorrentVolumeHash(vol);
+            continue;
+        }
+        env->hashes.running++;
+        virTorrentVolumeCheck(vol);
+    }
 }
 
 static gboolean
@@ -205,14 +213,28 @@ virTorrentHashQueueIdle(gpointer opaque)
 }
 
 void
-virTorrentVolumeStartHash(VirTorrentVolume *vol, GError **error G_GNUC_UNUSED)
+virTorrentVolumeQueueHash(VirTorrentVolume *vol)
 {
     VirTorrentPoolEnv *env = vol->pool->env;
 
-    virTorrentVolumeSaveRequest(vol, VIR_TORRENT_STORE_PUBLISH);
     g_queue_push_tail(&env->hashes.waiting, vol);
     /* not from here: what fails would overtake the state it fails in */
     g_idle_add_full(G_PRIORITY_DEFAULT, virTorrentHashQueueIdle, env, NULL);
+}
+
+void
+virTorrentHashQueueNext(VirTorrentPoolEnv *env)
+{
+    env->hashes.running--;
+    g_idle_add_full(G_PRIORITY_DEFAULT, virTorrentHashQueueIdle, env, NULL);
+}
+
+void
+virTorrentVolumeStartHash(VirTorrentVolume *vol, GError **error G_GNUC_UNUSED)
+{
+    vol->checking = FALSE;
+    virTorrentVolumeSaveRequest(vol, VIR_TORRENT_STORE_PUBLISH);
+    virTorrentVolumeQueueHash(vol);
 }
 
 void
@@ -220,12 +242,17 @@ virTorrentVolumeCancelHash(VirTorrentVolume *vol)
 {
     VirTorrentPoolEnv *env = vol->pool->env;
 
-    g_queue_remove(&env->hashes.waiting, vol);
-    if (!vol->hash)
+    if (g_queue_remove(&env->hashes.waiting, vol)) {
+        vol->checking = FALSE;
         return;
+    }
+    if (!vol->hash && !vol->checking)
+        return;
+    if (vol->checking)
+        g_clear_pointer(&vol->scrub, virTorrentScrubFree);
+    vol->checking = FALSE;
     g_clear_pointer(&vol->hash, virTorrentHashFree);
-    env->hashes.running--;
-    g_idle_add_full(G_PRIORITY_DEFAULT, virTorrentHashQueueIdle, env, NULL);
+    virTorrentHashQueueNext(env);
 }
 
 /* Adds the file at the final path to the engine. */
@@ -248,15 +275,6 @@ virTorrentVolumeStartSeed(VirTorrentVolume *vol, GError **error)
 }
 
 void
-virTorrentVolumeStartCheck(VirTorrentVolume *vol, GError **error)
-{
-    virTorrentEngineRemove(vol->pool->engine, vol->name);
-    if (virTorrentVolumeStat(vol, &vol->seen) < 0)
-        memset(&vol->seen, 0, sizeof(vol->seen));
-    virTorrentVolumeAddFinal(vol, VIR_TORRENT_ADD_SEED | VIR_TORRENT_ADD_CHECK, error);
-}
-
-void
 virTorrentVolumeSaveStamp(VirTorrentVolume *vol)
 {
     g_autoptr(GBytes) stamp = virTorrentStampMake(&vol->seen);
@@ -269,6 +287,8 @@ virTorrentVolumeSaveStamp(VirTorrentVolume *vol)
     virTorrentStoreRemove(vol->pool->store, VIR_TORRENT_STORE_RESUME, vol->name);
     virTorrentStoreRemove(vol->pool->store, VIR_TORRENT_STORE_MAGNET, vol->name);
     virTorrentStoreRemove(vol->pool->store, VIR_TORRENT_STORE_PUBLISH, vol->name);
+    virTorrentStoreRemove(vol->pool->store, VIR_TORRENT_STORE_DAMAGE, vol->name);
+    virTorrentVolumeNoteGood(vol);
 }
 
 void
@@ -290,19 +310,4 @@ virTorrentVolumeSeedHashed(VirTorrentVolume *vol, GError **error)
     virTorrentVolumeSave(vol, VIR_TORRENT_STORE_METAINFO, vol->metainfo);
     virTorrentVolumeSaveStamp(vol);
     virTorrentVolumeAddFinal(vol, VIR_TORRENT_ADD_SEED, error);
-}
-
-/* A check found every piece. */
-void
-virTorrentVolumeKeepStamp(VirTorrentVolume *vol, GError **error)
-{
-    struct stat now;
-
-    if (virTorrentVolumeStat(vol, &now) < 0 || !virTorrentStatSame(&vol->seen, &now)) {
-        virTorrentEngineRemove(vol->pool->engine, vol->name);
-        virTorrentPoolRefuse(error, VIR_TORRENT_POOL_ERROR_FAILED,
-                             _("the file was changed while it was verified"));
-        return;
-    }
-    virTorrentVolumeSaveStamp(vol);
 }

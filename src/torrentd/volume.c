@@ -6,8 +6,8 @@
  * A volume is a small state machine.  The table below is all of it: for each
  * state and event the next state and what is done on entering it.  What the
  * table does not list is ignored (events that come late) or refused by the
- * calls (which look at the state first).  The actions are in volume-publish.c
- * and volume-fetch.c.
+ * calls (which look at the state first).  The actions are in volume-publish.c,
+ * volume-fetch.c, volume-scrub.c and volume-heal.c.
  *
  * Invariants:
  *  - a volume that seeds has its file complete and verified at its final path;
@@ -31,7 +31,7 @@
 #include "i18n.h"
 
 const char *const virTorrentVolumeStateNames[VIR_TORRENT_VOLUME_LAST] = {
-    "removed", "paused", "hashing", "fetching", "seeding", "failed",
+    "removed", "paused", "hashing", "fetching", "seeding", "healing", "failed",
 };
 
 static void virTorrentVolumeStop(VirTorrentVolume *vol, GError **error);
@@ -59,7 +59,8 @@ static const struct {
     },
     [VIR_TORRENT_VOLUME_HASHING] = {
         ON(HASHED, SEEDING, virTorrentVolumeSeedHashed),
-        ON(COMPLETE, SEEDING, virTorrentVolumeKeepStamp),
+        ON(COMPLETE, SEEDING, virTorrentVolumeSeedChecked),
+        ON(DAMAGED, HEALING, virTorrentVolumeStartHeal),
         ON(FAILURE, FAILED, virTorrentVolumeStop),
         ON(REMOVE, NONE, virTorrentVolumeForget),
     },
@@ -71,6 +72,15 @@ static const struct {
         ON(REMOVE, NONE, virTorrentVolumeForget),
     },
     [VIR_TORRENT_VOLUME_SEEDING] = {
+        ON(CHANGED, HASHING, virTorrentVolumeStartCheck),
+        ON(FAILURE, FAILED, virTorrentVolumeStop),
+        ON(REMOVE, NONE, virTorrentVolumeForget),
+    },
+    [VIR_TORRENT_VOLUME_HEALING] = {
+        ON(COPIED, HEALING, virTorrentVolumeStartFetch),
+        ON(COMPLETE, HEALING, virTorrentVolumeStartAdoption),
+        ON(ADOPTED, SEEDING, virTorrentVolumeTakeOverHealed),
+        ON(CHANGED, HASHING, virTorrentVolumeStartCheck),
         ON(FAILURE, FAILED, virTorrentVolumeStop),
         ON(REMOVE, NONE, virTorrentVolumeForget),
     },
@@ -94,6 +104,7 @@ virTorrentVolumeClear(gpointer opaque)
     g_free(vol->key);
     g_free(vol->magnet);
     g_clear_pointer(&vol->metainfo, g_bytes_unref);
+    g_clear_pointer(&vol->damaged, g_array_unref);
 }
 
 void
@@ -127,7 +138,16 @@ virTorrentVolumeSetError(VirTorrentVolume *vol, const char *message)
     vol->error = message ? g_utf8_make_valid(message, -1) : NULL;
 }
 
-/* Moves @vol on.  @message is the reason of VIR_TORRENT_VOLUME_EVENT_FAILURE.  Where the action
+/* What is damaged stays so. */
+static void
+virTorrentVolumeSetUnhealed(VirTorrentVolume *vol, const char *message)
+{
+    g_autofree char *damage = g_steal_pointer(&vol->error);
+
+    vol->error = g_strdup_printf(_("%s; they cannot be healed: %s"), damage, message);
+}
+
+/* Moves @vol on.  @message is the reason of a failure or of damage.  Where the action
  * fails, the volume ends in VIR_TORRENT_VOLUME_FAILED and FALSE is returned with @error set. */
 gboolean
 virTorrentVolumeHandle(VirTorrentVolume *vol,
@@ -146,14 +166,22 @@ virTorrentVolumeHandle(VirTorrentVolume *vol,
     }
     virTorrentVolumeRef(vol);
     vol->state = table[before][event].next;
-    virTorrentVolumeSetError(vol, vol->state == VIR_TORRENT_VOLUME_FAILED ? message : NULL);
+    if (vol->state == VIR_TORRENT_VOLUME_FAILED && before == VIR_TORRENT_VOLUME_HEALING)
+        virTorrentVolumeSetUnhealed(vol, message);
+    else if (vol->state == VIR_TORRENT_VOLUME_FAILED || event == VIR_TORRENT_VOLUME_EVENT_DAMAGED)
+        virTorrentVolumeSetError(vol, message);
+    else if (vol->state != VIR_TORRENT_VOLUME_HEALING)
+        virTorrentVolumeSetError(vol, NULL);
     if (table[before][event].action)
         table[before][event].action(vol, &err);
     if (err) {
         g_propagate_error(error, g_error_copy(err));
         virTorrentVolumeStop(vol, NULL);
+        if (vol->state == VIR_TORRENT_VOLUME_HEALING)
+            virTorrentVolumeSetUnhealed(vol, err->message);
+        else
+            virTorrentVolumeSetError(vol, err->message);
         vol->state = VIR_TORRENT_VOLUME_FAILED;
-        virTorrentVolumeSetError(vol, err->message);
     }
     if (vol->state == VIR_TORRENT_VOLUME_FAILED)
         g_warning("Volume '%s' of pool '%s': %s", vol->name, pool->name, vol->error);
@@ -349,6 +377,8 @@ static void
 virTorrentVolumeStop(VirTorrentVolume *vol, GError **error G_GNUC_UNUSED)
 {
     virTorrentVolumeCancelHash(vol);
+    virTorrentVolumeCancelScrub(vol);
+    virTorrentVolumeCancelCopy(vol);
     virTorrentEngineRemove(vol->pool->engine, vol->name);
 }
 
@@ -356,9 +386,9 @@ static void
 virTorrentVolumeForget(VirTorrentVolume *vol, GError **error)
 {
     static const VirTorrentStoreKind all[] = {
-        VIR_TORRENT_STORE_METAINFO, VIR_TORRENT_STORE_MAGNET, VIR_TORRENT_STORE_PUBLISH,
-        VIR_TORRENT_STORE_RESUME, VIR_TORRENT_STORE_STAT,
-        VIR_TORRENT_STORE_LEAVES,
+        VIR_TORRENT_STORE_DAMAGE, VIR_TORRENT_STORE_METAINFO, VIR_TORRENT_STORE_MAGNET,
+        VIR_TORRENT_STORE_PUBLISH, VIR_TORRENT_STORE_RESUME, VIR_TORRENT_STORE_STAT,
+        VIR_TORRENT_STORE_LEAVES, VIR_TORRENT_STORE_SCRUB,
     };
     VirTorrentPool *pool = vol->pool;
     gsize i;
@@ -377,9 +407,11 @@ virTorrentVolumeForget(VirTorrentVolume *vol, GError **error)
 static void
 virTorrentVolumeLoadMaster(VirTorrentVolume *vol, GBytes *stamp, const struct stat *st)
 {
+    g_autofree char *damage = virTorrentVolumeLoadDamage(vol);
     struct stat partial;
 
-    if (virTorrentStorePartialStat(vol->pool->store, vol->name, &partial) == 0) {
+    /* of a damaged one it is what will take its place */
+    if (!damage && virTorrentStorePartialStat(vol->pool->store, vol->name, &partial) == 0) {
         if (partial.st_ino != st->st_ino && !stamp) {
             virTorrentVolumeFail(vol, _("its name is taken by another file in the pool directory"));
             return;
@@ -391,7 +423,7 @@ virTorrentVolumeLoadMaster(VirTorrentVolume *vol, GBytes *stamp, const struct st
     else if (st->st_mode & 0222)
         virTorrentVolumeFail(vol, _("its file can be written to again; take that away "
                                     "(chmod a-w) and refresh the pool"));
-    else if (stamp && virTorrentStampMatches(stamp, st))
+    else if (!damage && stamp && virTorrentStampMatches(stamp, st))
         virTorrentVolumeHandle(vol, VIR_TORRENT_VOLUME_EVENT_VERIFIED, NULL, NULL);
     else
         virTorrentVolumeHandle(vol, VIR_TORRENT_VOLUME_EVENT_CHANGED, NULL, NULL);
@@ -423,10 +455,13 @@ virTorrentVolumeLoad(VirTorrentVolume *vol)
     if (vol->state != VIR_TORRENT_VOLUME_PAUSED)
         return;
     stamp = virTorrentStoreLoad(vol->pool->store, VIR_TORRENT_STORE_STAT, vol->name, 4096, NULL);
-    if (virTorrentVolumeStat(vol, &st) == 0 && vol->metainfo)
+    virTorrentVolumeLoadScrub(vol);
+    if (virTorrentVolumeStat(vol, &st) == 0 && vol->metainfo) {
+        vol->seen = st;
         virTorrentVolumeLoadMaster(vol, stamp, &st);
-    else if (stamp)
+    } else if (stamp) {
         virTorrentVolumeFail(vol, _("its file is gone from the pool directory"));
-    else
+    } else {
         virTorrentVolumeHandle(vol, VIR_TORRENT_VOLUME_EVENT_FETCH, NULL, NULL);
+    }
 }

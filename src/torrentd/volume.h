@@ -14,6 +14,7 @@
 
 #include "image.h"
 #include "pool.h"
+#include "scrub.h"
 #include "state.h"
 
 G_BEGIN_DECLS
@@ -24,6 +25,7 @@ typedef enum {
     VIR_TORRENT_VOLUME_HASHING,      /* being published, or verified because it changed */
     VIR_TORRENT_VOLUME_FETCHING,
     VIR_TORRENT_VOLUME_SEEDING,
+    VIR_TORRENT_VOLUME_HEALING,      /* a master that is damaged; what is wrong comes from others */
     VIR_TORRENT_VOLUME_FAILED,
     VIR_TORRENT_VOLUME_LAST
 } VirTorrentVolumeState;
@@ -36,6 +38,8 @@ typedef enum {
     VIR_TORRENT_VOLUME_EVENT_FETCH,      /* asked for, or found undone */
     VIR_TORRENT_VOLUME_EVENT_VERIFIED,   /* found: final file as its stamp says */
     VIR_TORRENT_VOLUME_EVENT_CHANGED,    /* found: final file and no stamp that fits */
+    VIR_TORRENT_VOLUME_EVENT_DAMAGED,    /* found: pieces that are not what they should be */
+    VIR_TORRENT_VOLUME_EVENT_COPIED,     /* the good pieces are in partial/ */
     VIR_TORRENT_VOLUME_EVENT_HASHED,     /* metainfo is made */
     VIR_TORRENT_VOLUME_EVENT_METADATA,   /* metainfo came from the swarm */
     VIR_TORRENT_VOLUME_EVENT_COMPLETE,   /* the engine has every piece */
@@ -45,11 +49,11 @@ typedef enum {
     VIR_TORRENT_VOLUME_EVENT_LAST
 } VirTorrentVolumeEvent;
 
-typedef struct {
+typedef struct _VirTorrentVolume {
     VirTorrentPool *pool;        /* NULL: removed, or the pool is closed */
     char *name;
     VirTorrentVolumeState state;
-    char *error;                 /* VIR_TORRENT_VOLUME_FAILED */
+    char *error;                 /* VIR_TORRENT_VOLUME_FAILED, VIR_TORRENT_VOLUME_HEALING */
     char *format;
     guint64 capacity;
     guint64 size;
@@ -63,6 +67,14 @@ typedef struct {
     gboolean kept;               /* meta/NAME.torrent is written or about to be */
     gboolean retry;              /* fetched before in this life: check what is there */
     gboolean saving;             /* resume data was asked for */
+
+    VirTorrentScrub *scrub;      /* running: the check of HASHING, or in the background of SEEDING */
+    gboolean checking;           /* HASHING: it is verified, not published */
+    gint64 checked;              /* monotonic time of the last check, 0: none */
+    gint64 scrubbed;             /* when all of it was found good, seconds since the epoch; 0: not known */
+    guint32 scrub_next;          /* the piece that the next pass goes on with */
+    GArray *damaged;             /* guint32, pieces; NULL: none is known to be */
+    gint *copying;               /* HEALING: set it to have the copy end; NULL: none runs */
 } VirTorrentVolume;
 
 struct _VirTorrentPool {
@@ -77,6 +89,7 @@ struct _VirTorrentPool {
     VirTorrentEngine *engine;
     int targetfd;                /* O_PATH */
     GHashTable *volumes;         /* name -> VirTorrentVolume */
+    GQueue scrubs;               /* names, to be read again because somebody asked */
     GPtrArray *pending;          /* names to be loaded, last one first */
     guint loader;
     gboolean purge;
@@ -134,6 +147,12 @@ VirImageInfo *virTorrentProbeMaster(int fd, const char *name, const char *format
                                     GError **error);
 
 void virTorrentVolumeCancelHash(VirTorrentVolume *vol);
+/* Has virTorrentVolumeHash() or virTorrentVolumeCheck() called when it is the turn of @vol. */
+void virTorrentVolumeQueueHash(VirTorrentVolume *vol);
+/* One of them is done. */
+void virTorrentHashQueueNext(VirTorrentPoolEnv *env);
+/* Whether size, time and inode are the same. */
+gboolean virTorrentStatSame(const struct stat *a, const struct stat *b);
 /* Adds the file at the final path to the engine. */
 gboolean virTorrentVolumeAddFinal(VirTorrentVolume *vol, VirTorrentAddFlags flags,
                                   GError **error);
@@ -142,9 +161,29 @@ void virTorrentVolumeSaveStamp(VirTorrentVolume *vol);
 
 void virTorrentVolumeStartHash(VirTorrentVolume *vol, GError **error);
 void virTorrentVolumeStartSeed(VirTorrentVolume *vol, GError **error);
-void virTorrentVolumeStartCheck(VirTorrentVolume *vol, GError **error);
 void virTorrentVolumeSeedHashed(VirTorrentVolume *vol, GError **error);
-void virTorrentVolumeKeepStamp(VirTorrentVolume *vol, GError **error);
+
+/* volume-scrub.c */
+
+void virTorrentVolumeStartCheck(VirTorrentVolume *vol, GError **error);
+void virTorrentVolumeSeedChecked(VirTorrentVolume *vol, GError **error);
+void virTorrentVolumeCheck(VirTorrentVolume *vol);
+/* Ends what reads @vol, if anything does. */
+void virTorrentVolumeCancelScrub(VirTorrentVolume *vol);
+/* @vol was found good as a whole, just now. */
+void virTorrentVolumeNoteGood(VirTorrentVolume *vol);
+void virTorrentVolumeLoadScrub(VirTorrentVolume *vol);
+/* Where its file is not as it was when it was last seen it is verified. */
+void virTorrentVolumeLook(VirTorrentVolume *vol);
+/* Whether the last check is not just over. */
+gboolean virTorrentVolumeMayCheck(VirTorrentVolume *vol);
+
+/* volume-heal.c */
+
+/* What was said of the damage when it was found; NULL: it is not damaged. */
+char *virTorrentVolumeLoadDamage(VirTorrentVolume *vol);
+void virTorrentVolumeStartHeal(VirTorrentVolume *vol, GError **error);
+void virTorrentVolumeCancelCopy(VirTorrentVolume *vol);
 
 /* volume-fetch.c */
 
@@ -152,6 +191,7 @@ void virTorrentVolumeStartFetch(VirTorrentVolume *vol, GError **error);
 void virTorrentVolumeKeepMetainfo(VirTorrentVolume *vol, GError **error);
 void virTorrentVolumeStartAdoption(VirTorrentVolume *vol, GError **error);
 void virTorrentVolumeTakeOver(VirTorrentVolume *vol, GError **error);
+void virTorrentVolumeTakeOverHealed(VirTorrentVolume *vol, GError **error);
 
 
 G_END_DECLS
