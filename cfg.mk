@@ -77,12 +77,12 @@ sc_no_private_paths:
 	  $(_sc_search_regexp)
 
 sc_spdx:
-	@missing=$$($(VC_LIST) | grep -E '\.(c|h|cpp|sh|am|mk|awk)$$|/(check|demo|bench|bootstrap|build|install-deps|make-image|make-lab|dom0-init|run)$$' | \
+	@missing=$$($(VC_LIST) | grep -E '\.(c|h|cpp|sh|am|mk|awk)$$|/(check|demo|bench|bootstrap|build|install-deps|make-image|make-lab|make-base|build-deb|apt-sources|dom0-init|run)$$' | \
 	  xargs grep -L 'SPDX-License-Identifier: LGPL-2\.1-or-later'); \
 	test -z "$$missing" || { echo "$$missing"; echo '$(ME): no SPDX line in these' >&2; exit 1; }
 
 sc_shell_syntax:
-	@fail=0; for f in $$($(VC_LIST) | grep -E '\.sh$$|/(check|demo|bench|make-lab|dom0-init|run)$$'); do \
+	@fail=0; for f in $$($(VC_LIST) | grep -E '\.sh$$|/(check|demo|bench|make-lab|make-base|build-deb|dom0-init|run)$$'); do \
 	  bash -n "$$f" || fail=1; done; exit $$fail
 
 # Instead of sc_po_check, which overlooks .cpp.  The module's messages belong to
