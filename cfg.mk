@@ -21,6 +21,7 @@ local-checks-to-skip = \
 
 exclude_file_name_regexp--sc_trailing_blank = ^src/libvirt/.*\.patch$$
 exclude_file_name_regexp--sc_prohibit_atoi_atof = ^tests/
+exclude_file_name_regexp--sc_Wundef_boolean = /\.cache/
 
 # sc_po_check: C++ too.
 override perl_translatable_files_list_ = \
