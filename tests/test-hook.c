@@ -519,6 +519,32 @@ testTimeout(Scratch *s, gconstpointer data G_GNUC_UNUSED)
 }
 
 
+static void
+testDamagedOption(Scratch *s, gconstpointer data G_GNUC_UNUSED)
+{
+    static const struct {
+        const char *text;
+        int start;
+    } cases[] = {
+        { "", FALSE },
+        { "[hook]\n#damaged = start\n", FALSE },
+        { "[hook]\ndamaged = wait\n", FALSE },
+        { "[hook]\ndamaged = start \n", TRUE },
+        { "[hook]\ndamaged = yes\n", -1 },
+    };
+    g_autofree char *path = g_build_filename(s->dir, "conf", NULL);
+    gsize i;
+
+    for (i = 0; i < G_N_ELEMENTS(cases); i++) {
+        g_autoptr(GError) error = NULL;
+
+        scratchWrite(s, "conf", cases[i].text, strlen(cases[i].text));
+        g_assert_cmpint(virHookDamagedMayStart(path, &error), ==, cases[i].start);
+        g_assert_cmpint(!!error, ==, cases[i].start < 0);
+    }
+}
+
+
 /* Code, sample file and manual page say the same default. */
 static void
 testDefaultIsTold(void)
@@ -537,6 +563,7 @@ testDefaultIsTold(void)
         g_assert_true(g_file_get_contents(files[i], &text, NULL, NULL));
         g_assert_nonnull((group = strstr(text, "[" VIR_HOOK_CONFIG_GROUP "]\n")));
         g_assert_nonnull(strstr(group, line));
+        g_assert_nonnull(strstr(group, VIR_HOOK_CONFIG_DAMAGED " = " VIR_HOOK_DAMAGED_DEFAULT "\n"));
     }
 }
 
@@ -561,6 +588,7 @@ main(int argc, char **argv)
     TEST("chain-depth", testChainDepth);
     TEST("masters", testMasters);
     TEST("timeout", testTimeout);
+    TEST("damaged-option", testDamagedOption);
     g_test_add_func("/hook/default-is-told", testDefaultIsTold);
     return g_test_run();
 }

@@ -83,6 +83,18 @@ virHookPathIsMaster(const char *path)
 }
 
 
+/* By a file, so that a guest's start needs no connection. */
+gboolean
+virHookPathIsDamaged(const char *path)
+{
+    g_autofree char *dir = g_path_get_dirname(path);
+    g_autofree char *name = g_path_get_basename(path);
+    g_autofree char *mark = g_strdup_printf("%s/" POOL_PRIVATE_DIR "/meta/%s.damage", dir, name);
+
+    return access(mark, F_OK) == 0 && virHookDirIsPool(dir);
+}
+
+
 char *
 virHookBackingPath(const char *above, const char *backing)
 {
@@ -199,6 +211,12 @@ virHookChainWalk(const char *disk_path,
         if (access(path, F_OK) < 0) {
             if (errno == ENOENT && virHookPathIsPooled(path))
                 *missing = virHookMissingNew(path, above);
+            return TRUE;
+        }
+
+        if (virHookPathIsDamaged(path)) {
+            *missing = virHookMissingNew(path, above);
+            (*missing)->damaged = TRUE;
             return TRUE;
         }
 

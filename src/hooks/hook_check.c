@@ -10,7 +10,9 @@
  *     before the first is waited for.
  *  3. virttorrentd knows where to get such a file, or the domain's metadata does.
  *  4. A clone is not given to the guest as if it were raw.
- *  5. Everything else is libvirt's business, and costs no connection.
+ *  5. So is a master that virttorrentd found damaged, until it is healed, unless
+ *     the configuration says that such guests start.
+ *  6. Everything else is libvirt's business, and costs no connection.
  *
  * That virttorrentd finished a master is taken from the file system (the file
  * has its name), which the guest will see as well, and not from a state.
@@ -32,22 +34,50 @@
 #define POLL_MS 500
 
 
-int
-virHookTimeout(const char *config, GError **error)
+/* FALSE with @error set where @config cannot be read; @value is NULL where it does not tell. */
+static gboolean
+virHookConfigGet(const char *config, const char *key, char **value, GError **error)
 {
     g_autoptr(GKeyFile) file = g_key_file_new();
     g_autoptr(GError) local = NULL;
+
+    *value = NULL;
+    if (g_key_file_load_from_file(file, config, G_KEY_FILE_NONE, &local)) {
+        *value = g_key_file_get_string(file, VIR_HOOK_CONFIG_GROUP, key, NULL);
+    } else if (!g_error_matches(local, G_FILE_ERROR, G_FILE_ERROR_NOENT)) {
+        g_propagate_prefixed_error(error, g_steal_pointer(&local), _("cannot read '%1$s': "), config);
+        return FALSE;
+    }
+    return TRUE;
+}
+
+
+int
+virHookDamagedMayStart(const char *config, GError **error)
+{
+    g_autofree char *text = NULL;
+
+    if (!virHookConfigGet(config, VIR_HOOK_CONFIG_DAMAGED, &text, error))
+        return -1;
+    if (!text || g_str_equal(g_strstrip(text), VIR_HOOK_DAMAGED_DEFAULT))
+        return FALSE;
+    if (g_str_equal(text, "start"))
+        return TRUE;
+    g_set_error(error, G_KEY_FILE_ERROR, G_KEY_FILE_ERROR_INVALID_VALUE,
+                _("'%1$s' in group [%2$s] of '%3$s' must be 'wait' or 'start', not '%4$s'"),
+                VIR_HOOK_CONFIG_DAMAGED, VIR_HOOK_CONFIG_GROUP, config, text);
+    return -1;
+}
+
+
+int
+virHookTimeout(const char *config, GError **error)
+{
     g_autofree char *text = NULL;
     guint64 seconds = 0;
 
-    if (!g_key_file_load_from_file(file, config, G_KEY_FILE_NONE, &local)) {
-        if (g_error_matches(local, G_FILE_ERROR, G_FILE_ERROR_NOENT))
-            return VIR_HOOK_TIMEOUT_DEFAULT;
-        g_propagate_prefixed_error(error, g_steal_pointer(&local), _("cannot read '%1$s': "), config);
+    if (!virHookConfigGet(config, VIR_HOOK_CONFIG_TIMEOUT, &text, error))
         return -1;
-    }
-
-    text = g_key_file_get_string(file, VIR_HOOK_CONFIG_GROUP, VIR_HOOK_CONFIG_TIMEOUT, NULL);
     if (!text)
         return VIR_HOOK_TIMEOUT_DEFAULT;
     if (!g_ascii_string_to_unsigned(g_strstrip(text), 10, 0, VIR_HOOK_TIMEOUT_MAX, &seconds, NULL)) {
@@ -161,6 +191,27 @@ virHookCheckChain(const VirHookDisk *disk, const char *path, GPtrArray *missing,
 }
 
 
+/* FALSE with @error set.  Takes those from @missing that guests start with all the same. */
+static gboolean
+virHookLetDamaged(GPtrArray *missing, const char *config, GError **error)
+{
+    int start = -1;
+    guint i;
+
+    for (i = missing->len; i > 0; i--) {
+        const VirHookMissing *m = g_ptr_array_index(missing, i - 1);
+
+        if (!m->damaged)
+            continue;
+        if (start < 0 && (start = virHookDamagedMayStart(config, error)) < 0)
+            return FALSE;
+        if (start)
+            g_ptr_array_remove_index(missing, i - 1);
+    }
+    return TRUE;
+}
+
+
 /* Goes through all disks; @missing has what they miss, a file for each at most. */
 static gboolean
 virHookCheckDisks(GPtrArray *disks, VirHookClient *client, GPtrArray *missing, GError **error)
@@ -185,7 +236,10 @@ virHookCheckDisks(GPtrArray *disks, VirHookClient *client, GPtrArray *missing, G
 static gboolean
 virHookMissed(const VirHookMissing *missing, const char *why, GError **error)
 {
-    if (missing->above)
+    if (missing->damaged)
+        g_set_error(error, VIR_HOOK_ERROR, VIR_HOOK_ERROR_MISSING,
+                    _("the master '%1$s' is damaged on disk: %2$s"), missing->path, why);
+    else if (missing->above)
         g_set_error(error, VIR_HOOK_ERROR, VIR_HOOK_ERROR_MISSING,
                     _("the master '%1$s', which '%2$s' stands on, is not here: %3$s"),
                     missing->path, missing->above, why);
@@ -266,11 +320,18 @@ virHookStillComing(const VirHookMissing *missing,
 {
     g_autofree char *why = NULL;
 
-    if (g_str_equal(volume->state, "failed"))
+    if (missing->damaged) {
+        if (g_str_equal(volume->state, "failed") || left <= 0)
+            why = g_strdup_printf(_("%1$s (it is %2$s); start the guest again when a host that has it is up and it is healed,"
+                                    " put a good copy in its place (see virttorrentd(8)), or set damaged = start in group [hook]"
+                                    " of virttorrentd.conf"),
+                                  volume->error ? volume->error : "?", volume->state);
+    } else if (g_str_equal(volume->state, "failed")) {
         why = g_strdup_printf(_("fetching it failed (%1$s)"), volume->error ? volume->error : "?");
-    else if (left <= 0)
+    } else if (left <= 0) {
         why = g_strdup_printf(_("virttorrentd has %1$.1f %% of it (%2$s); start the guest again when it is complete"),
                               volume->progress, volume->state);
+    }
 
     return why ? virHookMissed(missing, why, error) : TRUE;
 }
@@ -284,8 +345,10 @@ virHookWait(const VirHookMissing *missing, VirHookClient *client, gint64 deadlin
 
     if (!virHookMissingPool(missing, client, &uuid, &name, error))
         return FALSE;
+    if (missing->damaged)
+        deadline = MIN(deadline, g_get_monotonic_time() + VIR_HOOK_DAMAGED_TIMEOUT * G_TIME_SPAN_SECOND);
 
-    while (access(missing->path, F_OK) < 0) {
+    while (missing->damaged ? virHookPathIsDamaged(missing->path) : access(missing->path, F_OK) < 0) {
         g_autoptr(GError) local = NULL;
         g_autoptr(VirHookVolume) volume = virHookClientGetVolume(client, uuid, name, &local);
         gint64 left = (deadline - g_get_monotonic_time()) / 1000;
@@ -345,7 +408,8 @@ virHookPrepare(GPtrArray *disks,
     for (;;) {
         /* again after each wait: what came can stand on something itself, and
          * it is a master now, that no disk may write to */
-        if (!virHookCheckDisks(disks, client, missing, error))
+        if (!virHookCheckDisks(disks, client, missing, error) ||
+            !virHookLetDamaged(missing, config, error))
             return FALSE;
         if (missing->len == 0)
             return TRUE;

@@ -19,6 +19,15 @@ G_BEGIN_DECLS
 #define VIR_HOOK_TIMEOUT_DEFAULT 600  /* seconds */
 #define VIR_HOOK_TIMEOUT_MAX 86400
 
+/* "wait": a guest on a damaged master waits until it is healed, but not as long as for one
+ * that is fetched; "start": it starts. */
+#define VIR_HOOK_CONFIG_DAMAGED "damaged"
+#define VIR_HOOK_DAMAGED_DEFAULT "wait"
+#define VIR_HOOK_DAMAGED_TIMEOUT 30   /* seconds */
+
+/* Whether guests on damaged masters start: [hook] damaged in @config; -1 with @error set. */
+int virHookDamagedMayStart(const char *config, GError **error);
+
 /* The time to wait for masters, in seconds: [hook] timeout in @config, the
  * default where there is no such file or no such line.  -1 with @error set. */
 int virHookTimeout(const char *config, GError **error);

@@ -88,6 +88,19 @@ matches metrics 'state="healing"} 1' "$metrics"
 matches metrics 'damaged_pieces\{[^}]*debian.qcow2"\} 1' "$metrics"
 present "$(in_pool B .torrentpool/meta/debian.qcow2.damage)"
 
+step 'no guest is started on it, unless the administrator wants it'
+cat >guest.xml <<-X
+	<domain type='qemu'><name>web</name><devices><disk type='file' device='disk'>
+	  <driver name='qemu' type='qcow2'/><source file='$target/web.qcow2'/><target dev='vda' bus='virtio'/></disk></devices></domain>
+	X
+prepare() { host_exec B "$TORRENTPOOL_BUILD/src/virt-torrentpool-hook" web prepare begin - <guest.xml; }
+conf=$(host_root B)/etc/libvirt/virttorrentd.conf
+printf '[hook]\ntimeout = 1\n' >"$conf"
+refused "debian.qcow2' is damaged on disk: 1 of [0-9]+ pieces .*damaged = start" prepare
+printf '[hook]\ndamaged = start\n' >"$conf"
+must prepare
+rm "$conf"
+
 step 'and still after a restart'
 host_kill B virttorrentd KILL
 must virsh_on B pool-refresh $pool
@@ -96,5 +109,5 @@ is 'the damaged file' 0:0 "$(stat -c %u:%g "$master")"
 
 step 'until somebody has it again'
 must virsh_on A pool-start $pool
-wait_for 40 grep -q healed "$log" || fail "it was not healed: $(status B)"
+must prepare # waits until it is
 good
