@@ -6,6 +6,7 @@
 #   host_start A 10.77.0.1 a host: network, processes and mounts of its own and
 #                          a root file system that is this machine's under a
 #                          writable layer, so that system paths are the host's own
+#   segment_add br1 10.78.0  another segment, behind a router; host_start takes its name
 #   libvirtd_start A       its libvirtd, from the build tree
 #   virsh_on A pool-list   virsh, connected to it
 #   host_exec A COMMAND…   anything else
@@ -174,8 +175,18 @@ host_configure() {
 	X
 }
 
+# segment_add BRIDGE PREFIX: the laboratory itself is the router.  LSD's multicast does
+# not cross it.
+segment_add() {
+    ip link add "$1" type bridge mcast_snooping 0 &&
+        ip addr add "$2.254/24" dev "$1" &&
+        ip link set "$1" up &&
+        echo 1 >/proc/sys/net/ipv4/ip_forward || die "there is no second segment"
+}
+
+# host_start NAME ADDRESS [BRIDGE]
 host_start() {
-    local name=$1 ip=$2 root=$LAB/$1/root outer
+    local name=$1 ip=$2 bridge=${3:-br0} root=$LAB/$1/root outer
     host_ip[$name]=$ip
     # (on a line of its own, as "set -e" means nothing before "||")
     (set -e; host_mount "$name"; host_configure "$name" "$root")
@@ -201,10 +212,10 @@ host_start() {
     [[ -n ${host_pid[$name]} ]] || die "host $name has no first process"
 
     ip link add "v$name" type veth peer name eth0 netns "${host_pid[$name]}" &&
-        ip link set "v$name" master br0 up &&
+        ip link set "v$name" master "$bridge" up &&
         host_exec "$name" ip addr add "$ip/24" brd + dev eth0 &&
         host_exec "$name" ip link set eth0 up &&
-        host_exec "$name" ip route add default via 10.77.0.254 ||
+        host_exec "$name" ip route add default via "${ip%.*}.254" ||
         die "host $name cannot be put on the network"
 }
 
