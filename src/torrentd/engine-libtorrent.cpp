@@ -31,6 +31,7 @@
 #include "engine-base.h"
 #include "delta.h"
 #include "depth.h"
+#include "have.h"
 #include "i18n.h"
 #include "listen.h"
 #include "metainfo.h"
@@ -347,6 +348,18 @@ struct LeavesTorrent final : lt::torrent_plugin {
     }
 };
 
+/* Notes what was verified, for when the process dies (have.h). */
+struct HaveTorrent final : lt::torrent_plugin {
+    std::shared_ptr<VirTorrentHave> const m_have;
+
+    explicit HaveTorrent(std::shared_ptr<VirTorrentHave> have) : m_have(std::move(have)) {}
+
+    void on_piece_pass(lt::piece_index_t piece) override
+    {
+        virTorrentHaveAdd(m_have.get(), static_cast<guint32>(static_cast<int>(piece)));
+    }
+};
+
 /* A master that may be the predecessor of what is fetched. */
 struct Predecessor {
     std::string path, leaves;
@@ -420,6 +433,7 @@ struct Torrent {
     bool renewing = false;              /* its peers are asked for, to begin anew with them */
     gint64 hold_at = 0;
     std::shared_ptr<Leaves> leaves;
+    std::shared_ptr<VirTorrentHave> have;   /* of what is fetched; null: none */
     std::shared_ptr<Fill> fill;
     VirTorrentDelta *delta = nullptr;   /* filled */
     bool holes = false;                 /* there are such, says its dictionary */
@@ -1741,6 +1755,11 @@ Engine::start(Torrent &t, lt::add_torrent_params params)
             applyKnown(t, params);
     }
     params.download_limit = t.limit;
+    if (t.have && !t.metadata_only)
+        params.extensions.push_back([h = t.have](lt::torrent_handle const &, lt::client_data_t)
+                                    -> std::shared_ptr<lt::torrent_plugin> {
+            return std::make_shared<HaveTorrent>(h);
+        });
     t.handle = session->add_torrent(std::move(params));
     handles[t.handle] = &t;
     t.waiting = !t.seed;
@@ -2697,6 +2716,21 @@ fromResume(Engine &e, Torrent &t, lt::add_torrent_params &params, GBytes *resume
     return true;
 }
 
+/* What was verified after that, if only the process died since. */
+static void
+fromHave(Torrent const &t, lt::add_torrent_params &params)
+{
+    guint32 const pieces = static_cast<guint32>(params.have_pieces.size());
+    g_autoptr(GArray) list = virTorrentHaveLoad(t.have.get(), pieces);
+
+    for (guint i = 0; i < list->len; i++) {
+        lt::piece_index_t const piece(static_cast<int>(g_array_index(list, guint32, i)));
+
+        params.have_pieces.set_bit(piece);
+        params.unfinished_pieces.erase(piece);
+    }
+}
+
 extern "C" {
 
 gboolean
@@ -2728,6 +2762,12 @@ virTorrentEngineAdd(VirTorrentEngine *e,
         if (resume && !fromResume(*e, *t, params, resume, error))
             return FALSE;
         t->seed = t->seed && !t->metadata_only;
+        if (!t->seed && !e->leaves.empty())
+            t->have.reset(virTorrentHaveNew((e->leaves + "/" + id + ".have").c_str(),
+                                            (t->dir + "/" + t->file).c_str(), t->key.c_str()),
+                          virTorrentHaveFree);
+        if (t->have && resume && !t->verify)
+            fromHave(*t, params);
         for (auto const &it : e->torrents) {
             if (it.first != id && it.second->key != t->key)
                 continue;

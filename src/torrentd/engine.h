@@ -55,7 +55,8 @@ typedef struct {
     gboolean dht, lsd, pex;
     const char *leaves;              /* directory with ID.leaves (VIR_TORRENT_EVENT_LEAVES) of what is seeded:
                                         others are told them, and what is fetched is looked up in them;
-                                        NULL: none */
+                                        there the engine keeps ID.have of what is fetched, which goes with
+                                        its resume data and may be lost; NULL: none */
     GBytes *session_state;           /* what virTorrentEngineSaveState() gave, or NULL */
     guint hash_threads;              /* 0: one per core */
 } VirTorrentEngineSettings;

@@ -57,6 +57,7 @@ static const struct {
     [VIR_TORRENT_STORE_PUBLISH] = { DIR_META, ".publish", FALSE },
     [VIR_TORRENT_STORE_DAMAGE] = { DIR_META, ".damage", TRUE },
     [VIR_TORRENT_STORE_RESUME] = { DIR_RESUME, ".resume", FALSE },
+    [VIR_TORRENT_STORE_HAVE] = { DIR_RESUME, ".have", FALSE },
     [VIR_TORRENT_STORE_STAT] = { DIR_RESUME, ".stat", FALSE },
     [VIR_TORRENT_STORE_LEAVES] = { DIR_RESUME, ".leaves", FALSE },
     [VIR_TORRENT_STORE_SCRUB] = { DIR_RESUME, ".scrub", FALSE },

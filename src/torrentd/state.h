@@ -21,6 +21,7 @@ typedef enum {
     VIR_TORRENT_STORE_DAMAGE,    /* meta/NAME.damage: a master that is not what it was, and why;
                                     virt-torrentpool-hook looks for it */
     VIR_TORRENT_STORE_RESUME,    /* resume/NAME.resume: the engine's resume data */
+    VIR_TORRENT_STORE_HAVE,      /* resume/NAME.have: the engine's, see have.h */
     VIR_TORRENT_STORE_STAT,      /* resume/NAME.stat: the stamp of a verified file */
     VIR_TORRENT_STORE_LEAVES,    /* resume/NAME.leaves: the hash of each block of a master */
     VIR_TORRENT_STORE_SCRUB,     /* resume/NAME.scrub: how far it was read again, and when */

@@ -285,6 +285,7 @@ virTorrentVolumeSaveStamp(VirTorrentVolume *vol)
         virTorrentStoreSyncFile(vol->pool->store, fd);
     virTorrentVolumeSave(vol, VIR_TORRENT_STORE_STAT, stamp);
     virTorrentStoreRemove(vol->pool->store, VIR_TORRENT_STORE_RESUME, vol->name);
+    virTorrentStoreRemove(vol->pool->store, VIR_TORRENT_STORE_HAVE, vol->name);
     virTorrentStoreRemove(vol->pool->store, VIR_TORRENT_STORE_MAGNET, vol->name);
     virTorrentStoreRemove(vol->pool->store, VIR_TORRENT_STORE_PUBLISH, vol->name);
     virTorrentStoreRemove(vol->pool->store, VIR_TORRENT_STORE_DAMAGE, vol->name);

@@ -388,7 +388,7 @@ virTorrentVolumeForget(VirTorrentVolume *vol, GError **error)
     static const VirTorrentStoreKind all[] = {
         VIR_TORRENT_STORE_DAMAGE, VIR_TORRENT_STORE_METAINFO, VIR_TORRENT_STORE_MAGNET,
         VIR_TORRENT_STORE_PUBLISH, VIR_TORRENT_STORE_RESUME, VIR_TORRENT_STORE_STAT,
-        VIR_TORRENT_STORE_LEAVES, VIR_TORRENT_STORE_SCRUB,
+        VIR_TORRENT_STORE_LEAVES, VIR_TORRENT_STORE_SCRUB, VIR_TORRENT_STORE_HAVE,
     };
     VirTorrentPool *pool = vol->pool;
     gsize i;
