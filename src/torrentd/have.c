@@ -8,7 +8,7 @@
  * what it gave to the kernel; so each verified piece is noted in a list, with
  * one write and no fsync:
  *
- *     "torrentpool have 1 BOOT DEVICE:INODE KEY\n"  (numbers of a stat(), decimal)
+ *     "torrentpool have 1 BOOT INODE:BIRTH KEY\n"  (of a statx(), decimal)
  *     the number of a piece, 32 bits, little endian; and so on
  *
  * Invariant: a list is believed only where its first line is that of now.  After
@@ -67,13 +67,17 @@ static char *
 virTorrentHaveHead(VirTorrentHave *have)
 {
     g_autofree char *boot = NULL;
-    struct stat st;
+    struct statx st;
 
-    if (lstat(have->file, &st) < 0 || !S_ISREG(st.st_mode) ||
+    /* inodes are used again: when it was made tells them apart, where that is known */
+    if (statx(AT_FDCWD, have->file, AT_SYMLINK_NOFOLLOW, STATX_TYPE | STATX_INO | STATX_BTIME, &st) < 0 ||
+        !S_ISREG(st.stx_mode) ||
         !g_file_get_contents("/proc/sys/kernel/random/boot_id", &boot, NULL, NULL))
         return NULL;
     return g_strdup_printf("torrentpool have 1 %s %" PRIu64 ":%" PRIu64 " %s\n", g_strstrip(boot),
-                           (guint64) st.st_dev, (guint64) st.st_ino, have->key);
+                           (guint64) st.stx_ino,
+                           (guint64) st.stx_btime.tv_sec * G_GUINT64_CONSTANT(1000000000) + st.stx_btime.tv_nsec,
+                           have->key);
 }
 
 static gboolean
