@@ -237,6 +237,23 @@ testWindow(void)
     g_assert_cmpuint(play->peers[1].queue->len, <=, 2);
 }
 
+/* A lone host on a quick wire does not wait until a rate was measured over a second. */
+static void
+testEarly(void)
+{
+    g_autoptr(Play) play = playNew(PIECE * PIECES);
+    guint32 piece;
+
+    join(play, 0, TRUE);
+    for (guint k = 0; k < 50; k++) {
+        listen(play);
+        play->now += 0.0001;        /* 600 MB/s */
+        g_assert_true(serve(play, 0, &piece));
+    }
+    listen(play);
+    g_assert_cmpuint(play->peers[0].queue->len, >=, 200);
+}
+
 /* A host that forwards nothing is not given much to forward. */
 static void
 testForward(void)
@@ -400,6 +417,7 @@ main(int argc, char **argv)
     g_test_add_func("/reveal/once", testOnce);
     g_test_add_func("/reveal/first", testFirst);
     g_test_add_func("/reveal/window", testWindow);
+    g_test_add_func("/reveal/early", testEarly);
     g_test_add_func("/reveal/forward", testForward);
     g_test_add_func("/reveal/lost", testLost);
     g_test_add_func("/reveal/hung", testHung);

@@ -35,6 +35,7 @@
 #include "i18n.h"
 #include "listen.h"
 #include "metainfo.h"
+#include "pace.h"
 #include "queue.h"
 #include "reveal.h"
 
@@ -915,9 +916,10 @@ setLan(lt::settings_pack &p)
 
     /* What waits in a send buffer cannot be asked of anybody else any more, and what
      * an origin sends next is late by it: 50 ms at the rate of the moment instead
-     * of half a second.  On a quick wire that is more than the usual bound. */
+     * of half a second (where the wire is quick from the start: see pace.h).  On a quick
+     * wire that is more than the usual bound. */
     p.set_int(sp::send_buffer_watermark_factor, 5);
-    p.set_int(sp::send_buffer_low_watermark, 16 * 1024);
+    p.set_int(sp::send_buffer_low_watermark, VIR_TORRENT_PACE_LEAST);
     p.set_int(sp::send_buffer_watermark, 4 * 1024 * 1024);
 
     /* Pieces that are verified at the same time: two for each thread of disk.c. */
@@ -1061,6 +1063,24 @@ constexpr int MSG_HAVE = 4, MSG_HAVE_ALL = 14;
 constexpr int MSG_EXTENDED = 20;
 constexpr char TRIP_KEY[] = "tp_trip";
 
+/* What pace.h finds out is for the session; in the network thread. */
+struct Pace {
+    VirTorrentPace pace = {};
+    lt::session_handle session;
+
+    explicit Pace(lt::session_handle s) : session(std::move(s)) {}
+
+    void sent(guint32 *peer, int bytes)
+    {
+        lt::settings_pack p;
+
+        if (!virTorrentPaceSent(&pace, peer, g_get_monotonic_time(), static_cast<guint32>(bytes)))
+            return;
+        p.set_int(lt::settings_pack::send_buffer_low_watermark, static_cast<int>(pace.watermark));
+        guard([&] { session.apply_settings(std::move(p)); });
+    }
+};
+
 /* Of each torrent; lives in the network thread.  On a torrent that was complete
  * when it was added it decides what peers see; on others it keeps a connection
  * to an origin that seems to have nothing.
@@ -1074,11 +1094,13 @@ class Revealer : public lt::torrent_plugin, public std::enable_shared_from_this<
     bool const m_known;                     /* not while only the dictionary or leaves are fetched */
     bool const m_hold;                      /* leaves: who says that he has all is believed */
     std::vector<Peer *> m_peers;
+    std::shared_ptr<Pace> const m_pace;     /* of the session */
 
     void show();
 
 public:
-    explicit Revealer(Torrent const &t) : m_known(!t.metadata_only && !t.hold), m_hold(t.hold)
+    Revealer(Torrent const &t, std::shared_ptr<Pace> pace)
+        : m_known(!t.metadata_only && !t.hold), m_hold(t.hold), m_pace(std::move(pace))
     {
         /* a way to measure what all of this is good for */
         if (t.seed && t.info && !g_getenv("TORRENTPOOL_SHOW_ALL"))
@@ -1105,6 +1127,7 @@ class Revealer::Peer : public lt::peer_plugin {
     gint64 const m_began = g_get_monotonic_time();
 
     static double seconds() { return static_cast<double>(g_get_monotonic_time()) / G_USEC_PER_SEC; }
+    guint32 m_paced = 0;                    /* pace.h's */
 
     void gone()
     {
@@ -1292,6 +1315,7 @@ public:
     void sent_piece(lt::peer_request const &r) override
     {
         sayDepth(static_cast<guint32>(r.length));
+        m_torrent->m_pace->sent(&m_paced, r.length);
         if (!m_host)
             return;
         virTorrentRevealSent(m_host, static_cast<guint32>(static_cast<int>(r.piece)),
@@ -1478,11 +1502,12 @@ Engine::start(VirTorrentEngineSettings const &s, GError **error)
 
     session = std::make_unique<lt::session>(std::move(params), lt::session_flags_t{});
     session->set_alert_notify([w = wake] { w->ring(); });
-    session->add_extension([](lt::torrent_handle const &, lt::client_data_t data) {
+    auto const pace = std::make_shared<Pace>(lt::session_handle(*session));
+    session->add_extension([pace](lt::torrent_handle const &, lt::client_data_t data) {
         /* within add_torrent(), whose caller waits */
         Torrent const *t = data.get<Torrent>();
 
-        return t ? std::make_shared<Revealer>(*t) : std::shared_ptr<Revealer>();
+        return t ? std::make_shared<Revealer>(*t, pace) : std::shared_ptr<Revealer>();
     });
 
     /* Everybody is in the global class alone, none in the one of local peers:

@@ -41,6 +41,13 @@
 #define FIRST 2
 #define FIRST_SECONDS 0.5
 
+/* How long the rate of a host that is alone is taken from what came since the beginning
+ * (seconds): at 1 GB/s a small file has gone by when an average over half a
+ * second is worth something.  And from how much on (bytes): a shaper lets the
+ * first of them through at once, and the others of a swarm come soon. */
+#define EARLY_SECONDS 0.5
+#define EARLY_LEAST (2 * 1024 * 1024)
+
 typedef struct {
     guint32 piece;
     guint32 left;               /* bytes of it that were not sent yet */
@@ -56,6 +63,7 @@ struct _VirTorrentRevealHost {
     GArray *shown;              /* Shown: what it was shown and does not have */
     gint64 outstanding;         /* bytes of that which were not sent */
     gint64 backlog;             /* copies to be made of what it was given and has */
+    double begin;               /* when it was first shown something */
     double rate, at;            /* bytes per second that it is sent, as of then, */
     guint64 fresh;              /* and bytes since */
 };
@@ -282,11 +290,24 @@ virTorrentRevealIsFirst(const VirTorrentRevealHost *host, double now)
         now - g_array_index(host->shown, Shown, 0).since < FIRST_SECONDS;
 }
 
+/* A lone host, in the beginning: by what it confirmed, since what was sent lies in buffers
+ * at first. */
+static double
+virTorrentRevealRate(VirTorrentReveal *r, const VirTorrentRevealHost *host, double now)
+{
+    double const time = now - host->begin;
+    gint64 const got = (gint64)(host->given - host->shown->len) * r->length;
+
+    if (r->hosts->len > 1 || got < EARLY_LEAST || time <= 0 || time >= EARLY_SECONDS)
+        return host->rate;
+    return MAX(host->rate, got / time);
+}
+
 /* Whether @host may be shown another piece. */
 static gboolean
-virTorrentRevealHasRoom(VirTorrentReveal *r, VirTorrentRevealHost *host, guint first)
+virTorrentRevealHasRoom(VirTorrentReveal *r, VirTorrentRevealHost *host, guint first, double now)
 {
-    gint64 window = (gint64)(host->rate * WINDOW_SECONDS);
+    gint64 window = (gint64)(virTorrentRevealRate(r, host, now) * WINDOW_SECONDS);
 
     if (host->given == 0)
         return first < FIRST;
@@ -326,7 +347,8 @@ virTorrentRevealGive(VirTorrentReveal *r, VirTorrentRevealHost *host, guint32 pi
         shown.left = r->size - (guint64)piece * r->length;
     virTorrentRevealOut(r, piece);
     r->owner[piece] = host;
-    host->given++;
+    if (host->given++ == 0)
+        host->begin = now;
     host->outstanding += shown.left;
     g_array_append_val(host->shown, shown);
 }
@@ -352,7 +374,7 @@ virTorrentRevealNext(VirTorrentReveal *r, double now, gpointer *opaque, guint32 
             *opaque = host->opaque;
             return VIR_TORRENT_REVEAL_ALL;
         }
-        if (!virTorrentRevealHasRoom(r, host, first))
+        if (!virTorrentRevealHasRoom(r, host, first, now))
             continue;
         load = (double)host->outstanding / r->length + (double)host->backlog / r->hosts->len;
         if (best && load >= least)
