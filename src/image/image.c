@@ -11,7 +11,7 @@
 
 #include <config.h>
 
-#include "image_priv.h"
+#include "image_internal.h"
 
 #include <errno.h>
 #include <stdarg.h>

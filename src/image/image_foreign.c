@@ -14,7 +14,7 @@
 
 #include <config.h>
 
-#include "image_priv.h"
+#include "image_internal.h"
 #include "image_vhd.h"
 
 /* --- qcow, version 1 (big-endian) --- */

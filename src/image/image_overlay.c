@@ -20,7 +20,7 @@
 
 #include <config.h>
 
-#include "image_priv.h"
+#include "image_internal.h"
 #include "image_qcow2.h"
 
 #include <errno.h>
@@ -255,7 +255,7 @@ virImageOverlayFill(int fd,
         return FALSE;
 
     /* the mode last: a change of owner clears bits of it */
-    if ((options->uid != -1 || options->gid != -1) &&
+    if ((options->uid >= 0 || options->gid >= 0) &&
         fchown(fd, (uid_t)options->uid, (gid_t)options->gid) < 0)
         return virImageSystemError(error, errno, _("cannot set the owner of the clone"));
     if (fchmod(fd, options->mode) < 0)

@@ -11,7 +11,7 @@
 
 #include <config.h>
 
-#include "image_priv.h"
+#include "image_internal.h"
 #include "image_qcow2.h"
 
 typedef struct {

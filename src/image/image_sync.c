@@ -32,7 +32,7 @@
 
 #include <config.h>
 
-#include "image_priv.h"
+#include "image_internal.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -18,7 +18,7 @@
 
 #include <config.h>
 
-#include "image_priv.h"
+#include "image_internal.h"
 #include "image_vhd.h"
 
 #include <errno.h>

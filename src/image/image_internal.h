@@ -1,5 +1,5 @@
 /*
- * image_priv.h: what the files of src/image share
+ * image_internal.h: what the files of src/image share
  *
  * SPDX-License-Identifier: LGPL-2.1-or-later
  *
