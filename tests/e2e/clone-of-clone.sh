@@ -10,7 +10,8 @@ publish A debian.qcow2
 random_raw tools.iso 1
 publish A tools.iso
 must virsh_on A vol-clone --pool $pool debian.qcow2 g0.qcow2
-depth() { qemu-img info -U --backing-chain --output=json "$(in_pool A "$1")" | grep -c '"filename": ".*qcow2"'; }
+# (QEMU 9 and newer list the nodes of each layer, too, further to the right)
+depth() { qemu-img info -U --backing-chain --output=json "$(in_pool A "$1")" | grep -c '^        "filename": ".*qcow2"'; }
 
 step 'generations: each has what those before it wrote'
 for n in 0 1 2 3 4; do
