@@ -10,7 +10,12 @@ top=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 export TORRENTPOOL_CACHE=${TORRENTPOOL_CACHE:-$top/.cache}
 export TORRENTPOOL_BUILD=${TORRENTPOOL_BUILD:-$TORRENTPOOL_CACHE/build}
 export PATH=$PATH:/usr/sbin:/sbin
-libvirt_version=9.0.0
+# The one that this release of Debian has.
+# shellcheck source=/dev/null
+case $(. /etc/os-release && echo "${VERSION_CODENAME:-}") in
+trixie) libvirt_version=11.3.0 ;;
+*) libvirt_version=9.0.0 ;;
+esac
 # git, which lists the sources for syntax-check, may run as another user than
 # the one who checked them out.
 export GIT_CONFIG_COUNT=1 GIT_CONFIG_KEY_0=safe.directory GIT_CONFIG_VALUE_0=$top
