@@ -19,9 +19,12 @@ local-checks-to-skip = \
   sc_tight_scope \
   sc_unportable_grep_q
 
+# Where sc_Wundef_boolean looks; in all files, roots of other releases in the cache
+# included, if it is not told.
+CONFIG_INCLUDE = ^$(srcdir)/config\.h\.in$$
+
 exclude_file_name_regexp--sc_trailing_blank = ^src/libvirt/.*\.patch$$
 exclude_file_name_regexp--sc_prohibit_atoi_atof = ^tests/
-exclude_file_name_regexp--sc_Wundef_boolean = /\.cache/
 
 # sc_po_check: C++ too.
 override perl_translatable_files_list_ = \
@@ -78,12 +81,12 @@ sc_no_private_paths:
 	  $(_sc_search_regexp)
 
 sc_spdx:
-	@missing=$$($(VC_LIST) | grep -E '\.(c|h|cpp|sh|am|mk|awk)$$|/(check|demo|bench|bootstrap|build|install-deps|make-image|make-lab|make-base|build-deb|apt-sources|dom0-init|run)$$' | \
+	@missing=$$($(VC_LIST) | grep -E '\.(c|h|cpp|sh|am|mk|awk)$$|/(check|demo|bench|bootstrap|build|install-deps|make-image|make-lab|make-base|build-deb|apt-sources|dom0-init|run|places|libvirt/series|make-root|in-root|vhd-flat|virt-manager-desk)$$' | \
 	  xargs grep -L 'SPDX-License-Identifier: LGPL-2\.1-or-later'); \
 	test -z "$$missing" || { echo "$$missing"; echo '$(ME): no SPDX line in these' >&2; exit 1; }
 
 sc_shell_syntax:
-	@fail=0; for f in $$($(VC_LIST) | grep -E '\.sh$$|/(check|demo|bench|make-lab|make-base|build-deb|dom0-init|run)$$'); do \
+	@fail=0; for f in $$($(VC_LIST) | grep -E '\.sh$$|/(check|demo|bench|make-lab|make-base|make-root|in-root|libvirt/series|build-deb|dom0-init|run)$$'); do \
 	  bash -n "$$f" || fail=1; done; exit $$fail
 
 # Instead of sc_po_check, which overlooks .cpp.  The module's messages belong to

@@ -15,7 +15,7 @@ host_with_hook() {
     host_start "$name" "$ip"
     etc=$(host_root "$name")/etc/libvirt
     mkdir -p "$etc/hooks/qemu.d"
-    cp "$TORRENTPOOL_BUILD/src/virt-torrentpool-hook" "$etc/hooks/qemu.d/50-torrentpool"
+    cp "${host_build[$name]:-$TORRENTPOOL_BUILD}/src/virt-torrentpool-hook" "$etc/hooks/qemu.d/50-torrentpool"
     printf '%s\n' 'listen_tls = 0' 'listen_tcp = 1' 'auth_tcp = "none"' >>"$etc/libvirtd.conf"
     hook_timeout "$name" 20
     libvirtd_start "$name" "$@"

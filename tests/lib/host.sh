@@ -24,6 +24,9 @@
 
 engine_user=virttorrent
 declare -A host_pid=() host_ip=()
+# Hosts of another release: its root, and the build trees that run there; see
+# tests/release/interop.sh.
+declare -A host_base=() host_build=() host_libvirt=()
 # Hosts that are machines, not namespaces: see tests/xen/dom0.sh.
 declare -A dom0_pid=()
 
@@ -107,7 +110,7 @@ host_mount() {
     mkdir -p "$dir"/{root,layer,lib/images,lib/qemu,log/qemu,cache}
     mount -t tmpfs -o size=512m,mode=0755 layer "$dir/layer"
     mkdir "$dir"/layer/{upper,work}
-    mount -t overlay -o "lowerdir=/,upperdir=$dir/layer/upper,workdir=$dir/layer/work" "$name" "$root"
+    mount -t overlay -o "lowerdir=${host_base[$name]:-/},upperdir=$dir/layer/upper,workdir=$dir/layer/work" "$name" "$root"
 
     mount -t tmpfs -o mode=0755 run "$root/run"
     mkdir -p "$root"/run/lock
@@ -119,7 +122,7 @@ host_mount() {
         mount --bind "$dir/$path" "$root/var/$path/libvirt"
     done
     # Programs and files that are on other file systems than the root.
-    for path in "$top" "$TORRENTPOOL_CACHE" "$TORRENTPOOL_BUILD" "$TORRENTPOOL_LIBVIRT"; do
+    for path in "$top" "$TORRENTPOOL_CACHE" "$TORRENTPOOL_BUILD" "${host_libvirt[$name]:-$TORRENTPOOL_LIBVIRT}"; do
         mkdir -p "$root$path"
         mount --bind "$path" "$root$path"
     done
@@ -235,7 +238,7 @@ host_exec() {
     fi
     shift
     # Through chroot as well: the mount namespace alone knows no root directory.
-    VIRTTORRENTD_PATH=${VIRTTORRENTD_PATH:-$TORRENTPOOL_BUILD/src/virttorrentd} \
+    VIRTTORRENTD_PATH=${VIRTTORRENTD_PATH:-${host_build[$name]:-$TORRENTPOOL_BUILD}/src/virttorrentd} \
     LC_ALL=C HOME=/root XDG_RUNTIME_DIR='' \
         nsenter --target "${host_pid[$name]}" --mount --net --pid --ipc --uts --root \
                 --wd="${HOST_CWD:-$(host_root "$name")$LAB}" -- "$@"
@@ -260,14 +263,14 @@ virsh_on() {
         return
     fi
     shift
-    host_exec "$name" "$TORRENTPOOL_LIBVIRT/tools/virsh" -q -c qemu:///system "$@"
+    host_exec "$name" "${host_libvirt[$name]:-$TORRENTPOOL_LIBVIRT}/tools/virsh" -q -c qemu:///system "$@"
 }
 
 # libvirtd_start HOST [OPTION…]
 libvirtd_start() {
     local name=$1
     shift
-    host_exec "$name" setsid "$TORRENTPOOL_LIBVIRT/src/libvirtd" --timeout 0 "$@" \
+    host_exec "$name" setsid "${host_libvirt[$name]:-$TORRENTPOOL_LIBVIRT}/src/libvirtd" --timeout 0 "$@" \
         </dev/null >>"$LAB/$name/log/libvirtd.stderr.log" 2>&1 &
     disown $!
     wait_for 30 virsh_on "$name" uri || die "libvirtd on $name does not answer"
