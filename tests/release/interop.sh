@@ -57,4 +57,9 @@ writer_start web01 "$(by_file web01.qcow2)"
 must migrate web01 --copy-storage-inc
 moved web01
 is_master B debian.qcow2
-goes_on web01
+wait_for 60 has_written B web01 20 || fail 'web01 does not write on B'
+
+step 'and back'
+must virsh_on B migrate --live --copy-storage-inc web01 qemu+tcp://10.77.0.1/system --migrateuri tcp://10.77.0.1
+is 'backing of web01 on A' debian.qcow2 "$(backing A web01.qcow2)"
+goes_on web01 A
