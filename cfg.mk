@@ -24,6 +24,9 @@ local-checks-to-skip = \
 CONFIG_INCLUDE = ^$(srcdir)/config\.h\.in$$
 
 exclude_file_name_regexp--sc_trailing_blank = ^src/libvirt/.*\.patch$$
+# (built by tests/sanitize.sh, with nothing of ours)
+exclude_file_name_regexp--sc_require_config_h = ^tests/(mistakes|tsan-glib)\.c$$
+exclude_file_name_regexp--sc_require_config_h_first = ^tests/(mistakes|tsan-glib)\.c$$
 exclude_file_name_regexp--sc_prohibit_atoi_atof = ^tests/
 
 # sc_po_check: C++ too.
