@@ -22,6 +22,7 @@ must virsh_on B pool-define-as default dir --target $images
 must virsh_on B pool-start default
 random_qcow2 debian.qcow2 2 64M
 random_raw other.raw 2
+random_qcow2 private.qcow2 1 16M
 cp other.raw "$(host_root B)$images/other.raw"
 publish A debian.qcow2
 must virsh_on B pool-refresh default
@@ -88,6 +89,30 @@ undo_delete() { vol_listed B other.raw || must do_publish; wait_state B other.ra
 half_delete() { half_publish; }
 done_delete() { absent_in_pool other.raw; }
 
+# A clone of a private volume: its content becomes a master, its name an overlay.
+do_split() { virsh_on B vol-clone --pool $pool private.qcow2 split.qcow2; }
+undo_split() {
+    local name
+    for name in split.qcow2 private.qcow2; do
+        ! vol_listed B "$name" || must virsh_on B vol-delete --pool $pool "$name"
+    done
+    for name in $(ls "$(in_pool B .)"); do
+        [[ $name == master.qcow2 ]] || drop "$name"
+    done
+    cp private.qcow2 "$(in_pool B private.qcow2)"
+    must virsh_on B pool-refresh $pool
+}
+same_as_private() { qemu-img compare -q -U private.qcow2 "$(in_pool B "$1")" || fail "$1 is not what it was"; }
+half_split() {
+    same_as_private private.qcow2
+    absent_in_pool split.qcow2 || same_as_private split.qcow2
+}
+done_split() {
+    same_as_private private.qcow2
+    same_as_private split.qcow2
+    is 'what the two stand on' "$(backing B private.qcow2)" "$(backing B split.qcow2)"
+}
+
 do_drop() { virsh_on B vol-delete --pool $pool web.qcow2; }
 undo_drop() { vol_listed B web.qcow2 || must do_clone; }
 half_drop() { half_clone; }
@@ -137,7 +162,7 @@ at() {
 
 libvirtd_stop B
 start_armed
-tasks=(clone publish fetch delete drop define)
+tasks=(clone publish fetch delete drop define split)
 declare -a all=()
 for what in "${tasks[@]}"; do
     step "$what: its steps are counted"
@@ -161,6 +186,8 @@ step 'nothing is left behind'
 undo_clone
 undo_publish
 undo_fetch
+undo_split
+must virsh_on B vol-delete --pool $pool private.qcow2
 must virsh_on B pool-refresh $pool
 is 'what is being built' '' "$(ls -A "$(in_pool B .torrentpool/build)")"
 is 'what is there besides the master' 'master.qcow2' "$(ls "$(in_pool B .)")"
