@@ -126,7 +126,7 @@ measurePublish(int fd, guint64 mib)
     gboolean ready = FALSE;
     g_autoptr(GError) error = NULL;
     gint64 begin = g_get_monotonic_time();
-    VirTorrentHash *hash = virTorrentHashStart(fd, "bench", "raw", 0, 0, onHashed, &ready, &error);
+    VirTorrentHash *hash = virTorrentHashStart(fd, "bench", "raw", 0, 0, NULL, onHashed, &ready, &error);
     double rate;
 
     if (!hash)

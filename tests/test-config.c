@@ -90,6 +90,7 @@ testSampleLoads(void)
     g_assert_cmpuint(conf->scrub_interval, ==, defaults->scrub_interval);
     g_assert_cmpuint(conf->scrub_rate, ==, defaults->scrub_rate);
     g_assert_cmpuint(conf->verity, ==, defaults->verity);
+    g_assert_cmpstr(conf->tls_dir, ==, defaults->tls_dir);
 }
 
 /* The manual has "``key``" as a term, and its default. */

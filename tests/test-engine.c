@@ -279,7 +279,7 @@ hashFile(const char *path, const char *name)
     GBytes *metainfo = NULL;
     g_autoptr(GError) error = NULL;
     gint64 until = deadline(30);
-    VirTorrentHash *hash = virTorrentHashStart(fd, name, "qcow2", 10 * MIB, 0,
+    VirTorrentHash *hash = virTorrentHashStart(fd, name, "qcow2", 10 * MIB, 0, NULL,
                                                onHashed, &metainfo, &error);
 
     g_assert_no_error(error);

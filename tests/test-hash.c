@@ -80,7 +80,7 @@ hashFd(int fd, guint threads)
 {
     Result r = { 0 };
     g_autoptr(GError) error = NULL;
-    VirTorrentHash *hash = virTorrentHashStart(fd, "x", "raw", 0, threads, onHashed, &r, &error);
+    VirTorrentHash *hash = virTorrentHashStart(fd, "x", "raw", 0, threads, NULL, onHashed, &r, &error);
 
     g_assert_no_error(error);
     g_assert_false(r.called);
@@ -218,7 +218,7 @@ assertRefused(int fd, const char *name, const char *format, int code, const char
 {
     g_autoptr(GError) error = NULL;
 
-    g_assert_null(virTorrentHashStart(fd, name, format, 0, 1, onHashed, NULL, &error));
+    g_assert_null(virTorrentHashStart(fd, name, format, 0, 1, NULL, onHashed, NULL, &error));
     g_assert_error(error, VIR_TORRENT_ENGINE_ERROR, code);
     if (!strstr(error->message, word))
         g_error("'%s' does not say '%s'", error->message, word);
@@ -251,7 +251,7 @@ checkChanged(gsize from, gsize to, gboolean write)
 
     fill(fd, 0, from, 1);
     g_assert_cmpint(futimens(fd, times), ==, 0);
-    hash = virTorrentHashStart(fd, "x", NULL, 0, 2, onHashed, &r, NULL);
+    hash = virTorrentHashStart(fd, "x", NULL, 0, 2, NULL, onHashed, &r, NULL);
     g_assert_nonnull(hash);
     if (write)
         fill(fd, 5, 6, 99);
@@ -292,7 +292,7 @@ testCancel(void)
     fill(fd, 0, 64 * MIB, 1);
     for (i = 0; i < 20; i++) {
         gint64 begin;
-        VirTorrentHash *hash = virTorrentHashStart(fd, "x", NULL, 0, 2, never, NULL, NULL);
+        VirTorrentHash *hash = virTorrentHashStart(fd, "x", NULL, 0, 2, NULL, never, NULL, NULL);
 
         g_usleep(i * 3000);
         begin = g_get_monotonic_time();
@@ -322,7 +322,7 @@ testFreeInCallback(void)
     gboolean called = FALSE;
 
     fill(fd, 0, MIB, 1);
-    g_assert_nonnull(virTorrentHashStart(fd, "x", NULL, 0, 0, freeIt, &called, NULL));
+    g_assert_nonnull(virTorrentHashStart(fd, "x", NULL, 0, 0, NULL, freeIt, &called, NULL));
     wait(&called);
     close(fd);
 }

@@ -240,7 +240,7 @@ static GBytes *
 hashNow(int fd, const char *name, const char *format)
 {
     HashNow now = { g_main_loop_new(NULL, FALSE), NULL };
-    VirTorrentHash *hash = virTorrentHashStart(fd, name, format, 0, 1, hashNowDone, &now, NULL);
+    VirTorrentHash *hash = virTorrentHashStart(fd, name, format, 0, 1, NULL, hashNowDone, &now, NULL);
 
     g_main_loop_run(now.loop);
     virTorrentHashFree(hash);

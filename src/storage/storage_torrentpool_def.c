@@ -11,6 +11,7 @@
  *       <torrent:tracker url='https://tracker.example.org/announce'/>
  *       <torrent:webseed url='http://mirror.example.org/images/'/>
  *       <torrent:allow cidr='10.0.0.0/16'/>
+ *       <torrent:tls/>
  *       <torrent:limit upload='50' download='100' unit='MiB/s'/>
  *       <torrent:discovery dht='yes' lsd='yes' pex='yes'/>
  *       <torrent:seed policy='always'/>
@@ -97,6 +98,8 @@ struct _virStorageTorrentPoolDef {
     virTristateBool pex;
 
     virStorageTorrentPoolSeed seed;
+
+    bool tls;
 
     bool swarm; /* the elements are there, maybe empty */
     bool clone;
@@ -376,6 +379,38 @@ virStorageTorrentPoolDefParseSeed(xmlXPathContextPtr ctxt,
 }
 
 
+/* An element that is there or not; what libvirt does not know it drops, and
+ * here that must not make a private swarm a public one. */
+static int
+virStorageTorrentPoolDefParseTls(xmlXPathContextPtr ctxt,
+                                 virStorageTorrentPoolDef *def)
+{
+    xmlNodePtr node = virXPathNode("./torrent:swarm/torrent:tls", ctxt);
+    size_t i;
+
+    if (!node)
+        return 0;
+
+    if (node->properties || node->children) {
+        virReportError(VIR_ERR_XML_ERROR, "%s",
+                       _("torrent:tls has neither attributes nor content; leave it out where the swarm is not private"));
+        return -1;
+    }
+
+    for (i = 0; def->webseeds && def->webseeds[i]; i++) {
+        if (!STRPREFIX(def->webseeds[i], "https://")) {
+            virReportError(VIR_ERR_XML_ERROR,
+                           _("url '%1$s' of torrent:webseed is not https, which torrent:tls demands"),
+                           def->webseeds[i]);
+            return -1;
+        }
+    }
+
+    def->tls = true;
+    return 0;
+}
+
+
 static VirImageExtendedL2
 virStorageTorrentPoolDefExtendedL2(const virStorageTorrentPoolDef *def)
 {
@@ -476,6 +511,7 @@ virStorageTorrentPoolDefParse(xmlXPathContextPtr ctxt,
         virStorageTorrentPoolDefParseLimit(ctxt, def) < 0 ||
         virStorageTorrentPoolDefParseDiscovery(ctxt, def) < 0 ||
         virStorageTorrentPoolDefParseSeed(ctxt, def) < 0 ||
+        virStorageTorrentPoolDefParseTls(ctxt, def) < 0 ||
         virStorageTorrentPoolDefParseClone(ctxt, def) < 0)
         return -1;
 
@@ -577,6 +613,9 @@ virStorageTorrentPoolDefFormatSwarm(virBuffer *buf,
     for (i = 0; def->allow && def->allow[i]; i++)
         virBufferEscapeString(&child, "<torrent:allow cidr='%s'/>\n",
                               def->allow[i]);
+
+    if (def->tls)
+        virBufferAddLit(&child, "<torrent:tls/>\n");
 
     virStorageTorrentPoolDefFormatLimit(&child, def);
     virStorageTorrentPoolDefFormatDiscovery(&child, def);
@@ -689,6 +728,9 @@ virStorageTorrentPoolDefGetOptions(const void *nsdata)
     virStorageTorrentPoolDefAddBool(&dict, "dht", def->dht);
     virStorageTorrentPoolDefAddBool(&dict, "lsd", def->lsd);
     virStorageTorrentPoolDefAddBool(&dict, "pex", def->pex);
+
+    if (def->tls)
+        g_variant_dict_insert(&dict, "tls", "b", TRUE);
 
     if (def->seed)
         g_variant_dict_insert(&dict, "seed", "s",

@@ -26,6 +26,7 @@ const VirTorrentConfOption virTorrentConfOptions[] = {
     { "scrub_interval", "30", 0, 3650, G_STRUCT_OFFSET(VirTorrentConf, scrub_interval) },
     { "scrub_rate", "50", 1, 100000, G_STRUCT_OFFSET(VirTorrentConf, scrub_rate) },
     { "verity", "1", 0, 1, G_STRUCT_OFFSET(VirTorrentConf, verity) },
+    { "tls_dir", "/etc/pki/torrentpool", 0, 0, G_STRUCT_OFFSET(VirTorrentConf, tls_dir) },
     { NULL, NULL, 0, 0, 0 },
 };
 
@@ -35,6 +36,7 @@ virTorrentConfFree(VirTorrentConf *conf)
     if (!conf)
         return;
     g_free(conf->user);
+    g_free(conf->tls_dir);
     g_free(conf);
 }
 

@@ -23,6 +23,7 @@ typedef struct {
     guint scrub_interval;        /* days until a master is read again; 0: never by itself */
     guint scrub_rate;            /* MiB/s */
     guint verity;                /* 1: fs-verity on masters where the file system has it */
+    char *tls_dir;               /* certificates of private swarms */
 } VirTorrentConf;
 
 void virTorrentConfFree(VirTorrentConf *conf);

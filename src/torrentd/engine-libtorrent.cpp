@@ -38,6 +38,8 @@
 #include "pace.h"
 #include "queue.h"
 #include "reveal.h"
+#include "tls.h"
+#include "tls-door.h"
 
 #include <algorithm>
 #include <atomic>
@@ -84,6 +86,8 @@
 #include <libtorrent/session.hpp>
 #include <libtorrent/session_params.hpp>
 #include <libtorrent/session_stats.hpp>
+#include <libtorrent/ssl.hpp>
+#include <libtorrent/torrent.hpp>
 #include <libtorrent/torrent_info.hpp>
 #include <libtorrent/torrent_status.hpp>
 #include <libtorrent/write_resume_data.hpp>
@@ -146,10 +150,11 @@ class Reaper {
     std::vector<std::thread> m_threads;
 
 public:
-    void take(std::shared_ptr<lt::session_proxy> proxy)
+    template <typename Func>
+    void take(Func &&end)
     {
         std::lock_guard<std::mutex> guard(m_lock);
-        m_threads.emplace_back([proxy = std::move(proxy)]() mutable { proxy.reset(); });
+        m_threads.emplace_back(std::forward<Func>(end));
     }
 
     bool wait()
@@ -420,6 +425,106 @@ struct Fill {
     }
 };
 
+/* --- private swarms (tls.h) ------------------------------------------------------- */
+
+/* Of a session; ticks in the network thread. */
+struct TlsSession final : lt::plugin {
+    VirTorrentTlsDoor *const m_door = virTorrentTlsDoorNew();
+
+    TlsSession() = default;
+    TlsSession(TlsSession const &) = delete;
+    TlsSession &operator=(TlsSession const &) = delete;
+    ~TlsSession() override { virTorrentTlsDoorFree(m_door); }
+
+    lt::feature_flags_t implemented_features() override { return tick_feature; }
+    void on_tick() override { virTorrentTlsDoorTick(m_door, g_get_monotonic_time()); }
+};
+
+/* In the network thread, where a torrent's TLS context is used. */
+struct TlsTorrent final : lt::torrent_plugin {
+    VirTorrentTls *const m_tls;
+    std::shared_ptr<TlsSession> const m_session;
+    std::weak_ptr<lt::torrent> const m_torrent;
+    guint m_serial = 0;
+
+    TlsTorrent(VirTorrentTls *tls, std::shared_ptr<TlsSession> session, lt::torrent_handle const &handle)
+        : m_tls(virTorrentTlsRef(tls)), m_session(std::move(session)), m_torrent(handle.native_handle())
+    {
+        apply();
+    }
+    TlsTorrent(TlsTorrent const &) = delete;
+    TlsTorrent &operator=(TlsTorrent const &) = delete;
+    ~TlsTorrent() override { virTorrentTlsUnref(m_tls); }
+
+    /* There is no public way to a torrent's context: libtorrent's own functions set a
+     * certificate without the chain to its authority, and believe the torrent whom to trust. */
+    void apply()
+    {
+        auto const torrent = m_torrent.lock();
+        auto const ctx = torrent ? torrent->ssl_ctx() : nullptr;
+
+        m_serial = virTorrentTlsGetSerial(m_tls);
+        if (!ctx || !virTorrentTlsApply(m_tls, ctx->native_handle()))
+            throw std::runtime_error(_("the certificate in the torrent cannot be used"));
+    }
+
+    std::shared_ptr<lt::peer_plugin> new_connection(lt::peer_connection_handle const &peer) override
+    {
+        auto const remote = peer.remote();
+
+        if (!peer.is_outgoing())
+            virTorrentTlsDoorAdmit(m_session->m_door, remote.address().to_string().c_str(), remote.port());
+        return {};
+    }
+
+    void tick() override
+    {
+        if (m_serial != virTorrentTlsGetSerial(m_tls))
+            apply();
+    }
+};
+
+/* Of a torrent that is only known by its hash: learns who may have it, and speaks to nobody. */
+struct Finder final : lt::torrent_plugin {
+    std::mutex m_lock;
+    std::vector<lt::tcp::endpoint> m_found;
+    std::shared_ptr<Wake> const m_wake;
+
+    struct Nobody final : lt::peer_plugin {
+        lt::peer_connection_handle m_peer;
+
+        explicit Nobody(lt::peer_connection_handle peer) : m_peer(std::move(peer)) {}
+        void on_connected() override
+        {
+            m_peer.disconnect(lt::errors::requires_ssl_connection, lt::operation_t::connect);
+        }
+        bool on_handshake(lt::span<char const>) override { return false; }
+    };
+
+    explicit Finder(std::shared_ptr<Wake> wake) : m_wake(std::move(wake)) {}
+
+    std::shared_ptr<lt::peer_plugin> new_connection(lt::peer_connection_handle const &peer) override
+    {
+        return std::make_shared<Nobody>(peer);
+    }
+
+    void on_add_peer(lt::tcp::endpoint const &peer, lt::peer_source_flags_t, lt::add_peer_flags_t flags) override
+    {
+        if (flags & filtered)
+            return;
+        std::lock_guard<std::mutex> guard(m_lock);
+        if (std::find(m_found.begin(), m_found.end(), peer) == m_found.end())
+            m_found.push_back(peer);
+        m_wake->ring();
+    }
+
+    std::vector<lt::tcp::endpoint> take()
+    {
+        std::lock_guard<std::mutex> guard(m_lock);
+        return std::exchange(m_found, {});
+    }
+};
+
 struct Torrent {
     std::string id, dir, file, key;
     guint64 serial = 0;                 /* tells it from a later one of the same id */
@@ -446,6 +551,9 @@ struct Torrent {
     std::vector<lt::tcp::endpoint> peers;   /* named by the caller or the magnet */
     std::vector<std::string> trackers;      /* named by the metainfo or the magnet */
     std::vector<std::string> webseeds;      /* likewise */
+    VirTorrentTlsSearch *search = nullptr;  /* of a private swarm: for the dictionary */
+    std::shared_ptr<Finder> finder;         /* whom the search asks */
+    _VirTorrentEngine *owner = nullptr;     /* whom the search tells */
     VirTorrentMetainfo *info = nullptr;
     std::string dict;                   /* the info dictionary's bytes */
     GBytes *metainfo = nullptr;         /* with piece layers */
@@ -462,6 +570,7 @@ struct Torrent {
     Torrent &operator=(Torrent const &) = delete;
     ~Torrent()
     {
+        virTorrentTlsSearchFree(search);
         virTorrentMetainfoFree(info);
         if (fill)
             g_atomic_int_set(&fill->cancelled, TRUE);
@@ -1384,6 +1493,9 @@ struct _VirTorrentEngine : std::enable_shared_from_this<_VirTorrentEngine> {
     gint64 count_at = 0;                        /* when to count again */
     std::vector<std::string> trackers, webseeds;
     std::string leaves;                         /* where leaves are kept; empty: nowhere */
+    VirTorrentTls *tls = nullptr;               /* of a private swarm */
+    std::shared_ptr<TlsSession> door;           /* likewise */
+    gint64 reload_at = 0;                       /* when to look for new certificates */
     std::map<std::string, std::unique_ptr<Torrent>> torrents;
     std::map<lt::torrent_handle, Torrent *> handles;
     std::deque<Pending> pending;
@@ -1394,6 +1506,7 @@ struct _VirTorrentEngine : std::enable_shared_from_this<_VirTorrentEngine> {
     {
         stop();
         virTorrentQueueFree(queue_first);
+        virTorrentTlsUnref(tls);
     }
 
     bool start(VirTorrentEngineSettings const &s, GError **error);
@@ -1437,6 +1550,11 @@ struct _VirTorrentEngine : std::enable_shared_from_this<_VirTorrentEngine> {
     std::vector<std::string> trackersOf(Torrent const &t) const;
     std::vector<std::string> webseedsOf(Torrent const &t) const;
     void prioritize(gint64 now);
+    void searchTls(Torrent &t);
+    void advanceSearch(Torrent &t);
+    void learnDict(Torrent &t, GBytes *dict);
+    void startData(Torrent &t, std::shared_ptr<lt::torrent_info const> const &got,
+                   std::vector<lt::tcp::endpoint> peers);
 };
 
 using Engine = _VirTorrentEngine;
@@ -1460,6 +1578,25 @@ onTickSource(GSource *source, GSourceFunc, gpointer opaque)
     g_source_set_ready_time(source, now + (now < e->hurry_until ? TICK_HURRY : TICK));
     guard([&] { e->onTick(); });
     return G_SOURCE_CONTINUE;
+}
+
+static std::shared_ptr<lt::torrent_info>
+loadMetainfo(guint8 const *data, gsize len, GError **error);
+
+/* Before a session may end, nobody may stand in its door. */
+static void
+endTls(lt::session &session, TlsSession &door)
+{
+    gint64 const end = g_get_monotonic_time() + 5 * G_USEC_PER_SEC;
+    lt::settings_pack p;
+
+    p.set_str(lt::settings_pack::listen_interfaces, "");
+    session.apply_settings(p);
+    session.pause();
+    session.listen_port();
+    virTorrentTlsDoorClose(door.m_door);
+    while (!virTorrentTlsDoorIsEmpty(door.m_door) && g_get_monotonic_time() < end)
+        g_usleep(5000);
 }
 
 static GSourceFuncs tickFuncs = { nullptr, nullptr, onTickSource, nullptr, nullptr, nullptr };
@@ -1487,6 +1624,7 @@ Engine::start(VirTorrentEngineSettings const &s, GError **error)
         }
     }
     leaves = s.leaves ? s.leaves : "";
+    tls = s.tls ? virTorrentTlsRef(s.tls) : nullptr;
     setLan(params.settings);
     setFrom(params.settings, s);
     /* nothing is listened on before it is known where */
@@ -1509,6 +1647,11 @@ Engine::start(VirTorrentEngineSettings const &s, GError **error)
 
         return t ? std::make_shared<Revealer>(*t, pace) : std::shared_ptr<Revealer>();
     });
+
+    if (tls) {
+        door = std::make_shared<TlsSession>();
+        session->add_extension(door);
+    }
 
     /* Everybody is in the global class alone, none in the one of local peers:
      * limits and slots hold on a LAN too. */
@@ -1551,7 +1694,10 @@ Engine::stop()
     pending.clear();
     if (session) {
         session->set_alert_notify({});
-        reaper.take(std::make_shared<lt::session_proxy>(session->abort()));
+        if (door)
+            reaper.take([s = std::shared_ptr<lt::session>(std::move(session)), d = door] { endTls(*s, *d); });
+        else
+            reaper.take([p = std::make_shared<lt::session_proxy>(session->abort())]() mutable { p.reset(); });
         session.reset();
     }
 }
@@ -1560,9 +1706,9 @@ Engine::stop()
 int
 Engine::listenOn(char const *const *addresses, guint16 wanted)
 {
-    g_autofree char *interfaces = virTorrentListenFormat(addresses, wanted);
+    g_autofree char *interfaces = virTorrentListenFormat(addresses, wanted, tls != nullptr);
     lt::settings_pack p;
-    int const err = virTorrentListenProbe(addresses, wanted);
+    int const err = virTorrentListenProbe(addresses, wanted, tls != nullptr);
 
     if (err)
         return err;
@@ -1570,10 +1716,13 @@ Engine::listenOn(char const *const *addresses, guint16 wanted)
     p.set_str(lt::settings_pack::listen_interfaces, interfaces);
     session->apply_settings(p);
     /* asks the network thread, after the above */
-    if (session->listen_port() != wanted)
+    if (session->listen_port() != wanted ||
+        (tls && session->ssl_listen_port() != VIR_TORRENT_TLS_PORT(wanted)))
         return EADDRINUSE;
     port = wanted;
     listening = interfaces;
+    if (door)
+        virTorrentTlsDoorSetPort(door->m_door, VIR_TORRENT_TLS_PORT(wanted));
     return 0;
 }
 
@@ -1617,7 +1766,7 @@ void
 Engine::followAddresses()
 {
     g_auto(GStrv) addresses = listenAddresses(listen);
-    g_autofree char *now = virTorrentListenFormat(addresses, port);
+    g_autofree char *now = virTorrentListenFormat(addresses, port, tls != nullptr);
     lt::settings_pack p;
 
     if (now == listening)
@@ -1701,6 +1850,8 @@ Engine::webseedsOf(Torrent const &t) const
         return out;
     all.insert(all.end(), t.webseeds.begin(), t.webseeds.end());
     for (auto const &seed : all) {
+        if (tls && !g_str_has_prefix(seed.c_str(), "https:"))
+            continue;
         g_autofree char *url = virTorrentWebSeedUrl(seed.c_str(), t.info->name);
 
         if (std::find(out.begin(), out.end(), url) == out.end())
@@ -1785,6 +1936,16 @@ Engine::start(Torrent &t, lt::add_torrent_params params)
                                     -> std::shared_ptr<lt::torrent_plugin> {
             return std::make_shared<HaveTorrent>(h);
         });
+    if (tls && t.metadata_only)
+        searchTls(t);
+    params.extensions.push_back([this, &t](lt::torrent_handle const &h, lt::client_data_t)
+                                -> std::shared_ptr<lt::torrent_plugin> {
+        if (!tls)
+            return {};
+        if (t.metadata_only)
+            return t.finder;
+        return std::make_shared<TlsTorrent>(tls, door, h);
+    });
     t.handle = session->add_torrent(std::move(params));
     handles[t.handle] = &t;
     t.waiting = !t.seed;
@@ -1793,6 +1954,65 @@ Engine::start(Torrent &t, lt::add_torrent_params params)
     t.announce_at = 0;
     t.announce_pause = G_USEC_PER_SEC;
     hurry();
+}
+
+/* Looks for the dictionary of a torrent that only those get who have a certificate. */
+void
+Engine::searchTls(Torrent &t)
+{
+    VirTorrentTlsName name = {};
+    auto onDict = [](GBytes *dict, gpointer opaque) {
+        auto t = static_cast<Torrent *>(opaque);
+        auto e = static_cast<Engine *>(t->owner)->self;
+
+        guard([&] { e->learnDict(*t, dict); });
+    };
+
+    name.v2 = t.hashes.has_v2();
+    memcpy(name.hash, name.v2 ? t.hashes.v2.data() : t.hashes.v1.data(), name.v2 ? 32 : 20);
+    t.owner = this;
+    t.finder = std::make_shared<Finder>(wake);
+    t.search = virTorrentTlsSearchNew(tls, &name, listen.empty() ? nullptr : listen.c_str(), onDict, &t);
+}
+
+/* Whom the caller, the magnet and the swarm told of. */
+void
+Engine::advanceSearch(Torrent &t)
+{
+    if (!t.search || t.state == VIR_TORRENT_FAILED)
+        return;
+    for (auto const &peer : t.finder->take()) {
+        if (std::find(t.peers.begin(), t.peers.end(), peer) == t.peers.end())
+            t.peers.push_back(peer);
+    }
+    for (auto const &peer : t.peers) {
+        bool const v6 = peer.address().is_v6();
+        std::string const address = peer.address().to_string();
+
+        if (!(filter.access(peer.address()) & lt::ip_filter::blocked))
+            virTorrentTlsSearchAdd(t.search, format(v6 ? "[%s]:%u" : "%s:%u", address.c_str(),
+                                                    peer.port()).c_str());
+    }
+    virTorrentTlsSearchTick(t.search);
+}
+
+/* The dictionary came, of a private swarm. */
+void
+Engine::learnDict(Torrent &t, GBytes *dict)
+{
+    g_autoptr(GError) error = nullptr;
+    g_auto(VirTorrentMetainfoRaw) raw = {};
+    gsize len;
+    auto data = static_cast<char const *>(g_bytes_get_data(dict, &len));
+    std::string const text = "d4:info" + std::string(data, len) + "e";
+
+    g_clear_pointer(&t.search, virTorrentTlsSearchFree);
+    if (identify(t, raw, data, len, &error)) {
+        if (auto ti = loadMetainfo(reinterpret_cast<guint8 const *>(text.data()), text.size(), &error))
+            return startData(t, ti, t.peers);
+    }
+    drop(t);
+    fail(t, error->message);
 }
 
 /* A torrent that is begun connects to the peers it knows; one that runs is looked
@@ -1880,6 +2100,7 @@ Engine::onAlerts()
     for (auto &it : torrents) {
         if (it.second->hold)
             advance(*it.second, g_get_monotonic_time());
+        advanceSearch(*it.second);
     }
     deliver();
 }
@@ -2100,10 +2321,17 @@ void
 Engine::onPeers(Torrent &t, std::vector<lt::tcp::endpoint> peers)
 {
     std::shared_ptr<lt::torrent_info const> got = t.handle.torrent_file();
+
+    if (got && t.state != VIR_TORRENT_FAILED)
+        startData(t, got, std::move(peers));
+}
+
+void
+Engine::startData(Torrent &t, std::shared_ptr<lt::torrent_info const> const &got,
+                  std::vector<lt::tcp::endpoint> peers)
+{
     lt::add_torrent_params params;
 
-    if (!got || t.state == VIR_TORRENT_FAILED)
-        return;
     t.tell_metadata = t.tell_metadata || t.metadata_only;
     t.metadata_only = t.renewing = false;
     if (t.metainfo)
@@ -2127,6 +2355,12 @@ Engine::identify(Torrent &t, VirTorrentMetainfoRaw &raw, char const *dict, gsize
 {
     if (!virTorrentMetainfoReadInfo(reinterpret_cast<guint8 const *>(dict), len, &raw, error))
         return false;
+    if (raw.info->tls != (tls != nullptr)) {
+        setError(error, VIR_TORRENT_ENGINE_ERROR_INVALID_METAINFO,
+                 tls ? _("the torrent is a public one, but this pool's swarm is private (tls)")
+                     : _("the torrent is one of a private swarm: it needs a pool with <torrent:tls/>"));
+        return false;
+    }
     virTorrentMetainfoFree(t.info);
     t.info = static_cast<VirTorrentMetainfo *>(g_steal_pointer(&raw.info));
     t.pieces = raw.pieces;
@@ -2459,12 +2693,17 @@ Engine::onTick()
     }
     lookForNodes(now);
     prioritize(now);
+    if (tls && now >= reload_at) {
+        reload_at = now + 2 * G_USEC_PER_SEC;
+        virTorrentTlsReload(tls);
+    }
     for (auto &it : torrents) {
         Torrent &t = *it.second;
 
         if (!t.handle.is_valid())
             continue;
         advance(t, now);
+        advanceSearch(t);
         announce(t, now);
         if (t.tell_metadata && t.state != VIR_TORRENT_FAILED && learnMetainfo(t)) {
             t.tell_metadata = false;

@@ -24,6 +24,8 @@
 #include <glib.h>
 #include <sys/types.h>
 
+#include "tls.h"
+
 G_BEGIN_DECLS
 
 #define VIR_TORRENT_ENGINE_ERROR (virTorrentEngineErrorQuark())
@@ -57,6 +59,8 @@ typedef struct {
                                         others are told them, and what is fetched is looked up in them;
                                         there the engine keeps ID.have of what is fetched, which goes with
                                         its resume data and may be lost; NULL: none */
+    VirTorrentTls *tls;              /* a private swarm: nobody is spoken to without TLS and a certificate; peers
+                                        connect to VIR_TORRENT_TLS_PORT(listen_port); NULL: a public one */
     GBytes *session_state;           /* what virTorrentEngineSaveState() gave, or NULL */
     guint hash_threads;              /* 0: one per core */
 } VirTorrentEngineSettings;
@@ -69,6 +73,7 @@ typedef struct {
     guint64 size;        /* length of the file in bytes; 0: unknown */
     guint32 piece_length;
     char *key;           /* "urn:btmh:1220<64 hex>" (v2, hybrid) or "urn:btih:<40 hex>" (v1) */
+    gboolean tls;        /* of a private swarm */
 } VirTorrentMetainfo;
 
 void virTorrentMetainfoFree(VirTorrentMetainfo *info);
@@ -124,7 +129,7 @@ void virTorrentEngineFree(VirTorrentEngine *engine);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VirTorrentEngine, virTorrentEngineFree)
 
 /* Takes over limits, bootstrap, allow, discovery of @settings while running;
- * a changed listen address or port too. */
+ * a changed listen address or port too.  A swarm does not become private, nor public. */
 gboolean virTorrentEngineReconfigure(VirTorrentEngine *engine,
                                      const VirTorrentEngineSettings *settings,
                                      GError **error);
@@ -208,12 +213,14 @@ typedef void (*VirTorrentHashFunc)(VirTorrentHash *hash,
                                    gpointer opaque);
 
 /* Hashes the file @fd (read by pread only; the descriptor is duplicated) in
- * worker threads and makes its metainfo, BEP 52.  Holes of sparse files are not read. */
+ * worker threads and makes its metainfo, BEP 52.  Holes of sparse files are not read.
+ * @authority: what virTorrentTlsGetAuthority() gave where the swarm is private, or NULL. */
 VirTorrentHash *virTorrentHashStart(int fd,
                                     const char *name,
                                     const char *format,
                                     guint64 capacity,
                                     guint threads,
+                                    GBytes *authority,
                                     VirTorrentHashFunc func,
                                     gpointer opaque,
                                     GError **error);

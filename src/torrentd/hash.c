@@ -57,6 +57,7 @@ struct _VirTorrentHash {
     gboolean freed;             /* the owner is gone */
     GSource *source;
     GError *error;
+    GBytes *authority;          /* of a private swarm, or NULL */
     GBytes *metainfo;
     GMainContext *context;
     VirTorrentHashFunc func;
@@ -74,6 +75,7 @@ virTorrentHashUnref(gpointer opaque)
         close(hash->fd);
     g_clear_error(&hash->error);
     g_clear_pointer(&hash->metainfo, g_bytes_unref);
+    g_clear_pointer(&hash->authority, g_bytes_unref);
     g_clear_pointer(&hash->source, g_source_unref);
     g_clear_pointer(&hash->context, g_main_context_unref);
     g_mutex_clear(&hash->lock);
@@ -153,7 +155,7 @@ virTorrentHashFinish(VirTorrentHash *hash)
     if (!g_atomic_int_get(&hash->cancelled))
         hash->metainfo = virTorrentMetainfoWrite(hash->name, hash->format, hash->capacity,
                                                  hash->st.st_size, hash->piece_length,
-                                                 hash->layer, hash->pieces);
+                                                 hash->layer, hash->pieces, hash->authority);
 
     g_mutex_lock(&hash->lock);
     if (!hash->freed) {
@@ -280,6 +282,7 @@ virTorrentHashStart(int fd,
                     const char *format,
                     guint64 capacity,
                     guint threads,
+                    GBytes *authority,
                     VirTorrentHashFunc func,
                     gpointer opaque,
                     GError **error)
@@ -292,6 +295,7 @@ virTorrentHashStart(int fd,
     hash->name = g_strdup(name);
     hash->format = g_strdup(format);
     hash->capacity = capacity;
+    hash->authority = authority ? g_bytes_ref(authority) : NULL;
     hash->func = func;
     hash->opaque = opaque;
     hash->context = g_main_context_ref_thread_default();

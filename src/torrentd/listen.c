@@ -22,6 +22,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "tls.h"
+
 /* NULL: not one to listen on. */
 static char *
 virTorrentListenAddress(const struct ifaddrs *i)
@@ -99,7 +101,7 @@ virTorrentListenProbeOne(const char *address, guint16 port, int type)
 }
 
 int
-virTorrentListenProbe(const char *const *addresses, guint16 port)
+virTorrentListenProbe(const char *const *addresses, guint16 port, gboolean tls)
 {
     int err = 0;
 
@@ -107,19 +109,31 @@ virTorrentListenProbe(const char *const *addresses, guint16 port)
         err = virTorrentListenProbeOne(*addresses, port, SOCK_STREAM);
         if (err == 0)
             err = virTorrentListenProbeOne(*addresses, port, SOCK_DGRAM);
+        if (err == 0 && tls)
+            err = virTorrentListenProbeOne(*addresses, VIR_TORRENT_TLS_PORT(port), SOCK_STREAM);
+        if (err == 0 && tls)
+            err = virTorrentListenProbeOne(*addresses, VIR_TORRENT_TLS_PORT(port), SOCK_DGRAM);
     }
     return err;
 }
 
+static void
+virTorrentListenAppend(GString *out, const char *address, guint16 port, const char *flags)
+{
+    if (out->len > 0)
+        g_string_append_c(out, ',');
+    g_string_append_printf(out, strchr(address, ':') ? "[%s]:%u%s" : "%s:%u%s", address, port, flags);
+}
+
 char *
-virTorrentListenFormat(const char *const *addresses, guint16 port)
+virTorrentListenFormat(const char *const *addresses, guint16 port, gboolean tls)
 {
     GString *out = g_string_new(NULL);
 
     for (; *addresses; addresses++) {
-        if (out->len > 0)
-            g_string_append_c(out, ',');
-        g_string_append_printf(out, strchr(*addresses, ':') ? "[%s]:%u" : "%s:%u", *addresses, port);
+        virTorrentListenAppend(out, *addresses, port, "");
+        if (tls)
+            virTorrentListenAppend(out, *addresses, VIR_TORRENT_TLS_PORT(port), "s");
     }
     return g_string_free(out, FALSE);
 }

@@ -16,10 +16,11 @@ G_BEGIN_DECLS
 GStrv virTorrentListenAddresses(void);
 
 /* 0 where TCP and UDP can be listened on at every one of @addresses, or the errno
- * that says why not.  Nothing stays open: another may still be faster. */
-int virTorrentListenProbe(const char *const *addresses, guint16 port);
+ * that says why not; with @tls at VIR_TORRENT_TLS_PORT() as well.  Nothing stays open:
+ * another may still be faster. */
+int virTorrentListenProbe(const char *const *addresses, guint16 port, gboolean tls);
 
-/* "10.0.0.5:6881,[fd00::5]:6881" */
-char *virTorrentListenFormat(const char *const *addresses, guint16 port);
+/* "10.0.0.5:6881,[fd00::5]:6881"; with @tls "10.0.0.5:6881,10.0.0.5:6882s" */
+char *virTorrentListenFormat(const char *const *addresses, guint16 port, gboolean tls);
 
 G_END_DECLS

@@ -21,6 +21,7 @@
 #include "i18n.h"
 #include "merkle.h"
 #include "names.h"
+#include "tls.h"
 
 #define HASH VIR_TORRENT_HASH_SIZE
 #define FORMAT_MAX 32
@@ -205,6 +206,20 @@ virTorrentInfoReadVolume(const VirTorrentBencode *info, VirTorrentMetainfoRaw *r
     return TRUE;
 }
 
+/* libtorrent's: only who has a certificate of this authority gets it. */
+static gboolean
+virTorrentInfoReadAuthority(const VirTorrentBencode *info, VirTorrentMetainfoRaw *raw, GError **error)
+{
+    VirTorrentBencode value;
+
+    if (!virTorrentBencodeFind(info, "ssl-cert", &value))
+        return TRUE;
+    if (value.type != 's' || value.str_len == 0 || value.str_len > VIR_TORRENT_TLS_AUTHORITY_MAX)
+        return virTorrentInvalid(error, _("the torrent is malformed: its 'ssl-cert' is no certificate"));
+    raw->info->tls = TRUE;
+    return TRUE;
+}
+
 static gboolean
 virTorrentInfoReadPieces(const VirTorrentBencode *info, VirTorrentMetainfoRaw *raw,
                          gboolean v1, guint v1_pieces, GError **error)
@@ -281,6 +296,7 @@ virTorrentInfoRead(const VirTorrentBencode *info, VirTorrentMetainfoRaw *raw, GE
         return FALSE;
     if (!virTorrentInfoReadName(info, raw, &file, error) ||
         !virTorrentInfoReadPieces(info, raw, v1, pieces, error) ||
+        !virTorrentInfoReadAuthority(info, raw, error) ||
         !virTorrentInfoReadVolume(info, raw, error))
         return FALSE;
     raw->info->key = virTorrentInfoKey(info, version == 2);
@@ -416,7 +432,7 @@ virTorrentAppendInt(GString *out, const char *key, guint64 value)
 GBytes *
 virTorrentMetainfoWrite(const char *name, const char *format, guint64 capacity,
                         guint64 size, guint32 piece_length,
-                        const guint8 *layer, guint pieces)
+                        const guint8 *layer, guint pieces, GBytes *authority)
 {
     g_autoptr(VirTorrentHasher) hasher = virTorrentHasherNew();
     g_autofree guint8 *zeros = virTorrentZeroPieces(size, piece_length, layer);
@@ -434,6 +450,10 @@ virTorrentMetainfoWrite(const char *name, const char *format, guint64 capacity,
     g_string_append(out, "4:name");
     virTorrentAppendString(out, name, strlen(name));
     virTorrentAppendInt(out, "piece length", piece_length);
+    if (authority) {
+        g_string_append(out, "8:ssl-cert");
+        virTorrentAppendString(out, g_bytes_get_data(authority, NULL), g_bytes_get_size(authority));
+    }
     if (capacity || format || zeros) {
         g_string_append(out, "11:torrentpoold");
         if (capacity)

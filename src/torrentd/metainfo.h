@@ -65,9 +65,10 @@ guint32 virTorrentPieceLength(guint64 size);
 /* Whether @format can stand in a metainfo: a short word. */
 gboolean virTorrentFormatIsValid(const char *format, gsize len);
 
-/* The bytes of a .torrent file (v2) for one file; @layer: one hash per piece. */
+/* The bytes of a .torrent file (v2) for one file; @layer: one hash per piece; @authority: the
+ * PEM certificate of a private swarm, or NULL. */
 GBytes *virTorrentMetainfoWrite(const char *name, const char *format, guint64 capacity,
                                 guint64 size, guint32 piece_length,
-                                const guint8 *layer, guint pieces);
+                                const guint8 *layer, guint pieces, GBytes *authority);
 
 G_END_DECLS

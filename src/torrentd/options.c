@@ -102,6 +102,7 @@ static const struct {
     { "dht", "b", G_STRUCT_OFFSET(VirTorrentOptions, dht), NULL },
     { "lsd", "b", G_STRUCT_OFFSET(VirTorrentOptions, lsd), NULL },
     { "pex", "b", G_STRUCT_OFFSET(VirTorrentOptions, pex), NULL },
+    { "tls", "b", G_STRUCT_OFFSET(VirTorrentOptions, tls), NULL },
     { "seed", "s", G_STRUCT_OFFSET(VirTorrentOptions, seed), virTorrentCheckSeed },
 };
 
@@ -176,6 +177,28 @@ virTorrentOptionsSet(VirTorrentOptions *options, gsize i, GVariant *value, GErro
     }
 }
 
+/* What a private swarm cannot have beside it: content that goes over the wire in the clear. */
+static gboolean
+virTorrentOptionsCheckTls(const VirTorrentOptions *options, GError **error)
+{
+    gsize i;
+
+    for (i = 0; options->tls && options->webseeds[i]; i++) {
+        if (!g_str_has_prefix(options->webseeds[i], "https:")) {
+            g_set_error(error, VIR_TORRENT_POOL_ERROR, VIR_TORRENT_POOL_ERROR_INVALID_OPTION,
+                        _("web seed '%s' would tell everybody what is in a private swarm; only https can be "
+                          "used with tls"), options->webseeds[i]);
+            return FALSE;
+        }
+    }
+    if (options->tls && options->listen_port == 65535) {
+        g_set_error(error, VIR_TORRENT_POOL_ERROR, VIR_TORRENT_POOL_ERROR_INVALID_OPTION,
+                    _("a private swarm needs the port after listen port %u, too"), options->listen_port);
+        return FALSE;
+    }
+    return TRUE;
+}
+
 VirTorrentOptions *
 virTorrentOptionsParse(GVariant *dict, GError **error)
 {
@@ -208,6 +231,8 @@ virTorrentOptionsParse(GVariant *dict, GError **error)
             return NULL;
         }
     }
+    if (!virTorrentOptionsCheckTls(options, error))
+        return NULL;
     return g_steal_pointer(&options);
 }
 

@@ -22,6 +22,7 @@ typedef struct {
     guint64 upload_limit;        /* bytes/s, 0: none */
     guint64 download_limit;
     gboolean dht, lsd, pex;
+    gboolean tls;                /* a private swarm */
     char *seed;                  /* "always" */
 } VirTorrentOptions;
 

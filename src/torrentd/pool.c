@@ -165,6 +165,7 @@ virTorrentPoolNewEngine(VirTorrentPool *pool, GError **error)
     VirTorrentEngine *engine = NULL;
 
     virTorrentOptionsToSettings(pool->options, &settings);
+    settings.tls = pool->tls;
     settings.session_state = session;
     settings.leaves = pool->leaves;
     settings.hash_threads = pool->env->conf->hash_threads;
@@ -199,6 +200,8 @@ virTorrentPoolStart(VirTorrentPool *pool, GError **error)
     }
     pool->store = virTorrentStoreOpen(pool->target, error);
     if (!pool->store)
+        return FALSE;
+    if (pool->options->tls && !(pool->tls = virTorrentTlsNew(pool->env->conf->tls_dir, error)))
         return FALSE;
     pool->engine = virTorrentPoolNewEngine(pool, error);
     if (!pool->engine)
@@ -269,6 +272,7 @@ virTorrentPoolFree(VirTorrentPool *pool)
                                 NULL, NULL, NULL);
     }
     virTorrentEngineFree(pool->engine);
+    virTorrentTlsUnref(pool->tls);
     if (pool->store && pool->purge)
         virTorrentStorePurge(pool->store);
     virTorrentStoreFree(pool->store);
@@ -316,8 +320,15 @@ virTorrentPoolReconfigure(VirTorrentPool *pool, VirTorrentOptions *options, GErr
     VirTorrentEngineSettings settings;
     GError *err = NULL;
 
+    if (options->tls != pool->options->tls) {
+        virTorrentOptionsFree(options);
+        return virTorrentPoolRefuse(error, VIR_TORRENT_POOL_ERROR_BUSY,
+                                    _("a swarm that is spoken to becomes neither private nor public (tls); "
+                                      "stop the pool first"));
+    }
     if (!virTorrentOptionsEqual(pool->options, options)) {
         virTorrentOptionsToSettings(options, &settings);
+        settings.tls = pool->tls;
         settings.hash_threads = pool->env->conf->hash_threads;
         if (!virTorrentEngineReconfigure(pool->engine, &settings, &err)) {
             virTorrentOptionsFree(options);
@@ -444,8 +455,10 @@ virTorrentVolumeDescribe(VirTorrentVolume *vol, const char *const *peers)
 static GStrv
 virTorrentPoolPeers(VirTorrentPool *pool)
 {
+    guint16 port = virTorrentEngineGetPort(pool->engine);
+
     return virTorrentMagnetPeers(pool->options->listen_address,
-                                 virTorrentEngineGetPort(pool->engine));
+                                 pool->tls ? VIR_TORRENT_TLS_PORT(port) : port);
 }
 
 static gint

@@ -177,9 +177,11 @@ virTorrentVolumeHash(VirTorrentVolume *vol)
     int fd = virTorrentPoolOpenMaster(pool, vol->name, &vol->seen, &err);
 
     if (fd >= 0) {
+        g_autoptr(GBytes) authority = pool->tls ? virTorrentTlsGetAuthority(pool->tls) : NULL;
+
         vol->size = vol->seen.st_size;
         vol->hash = virTorrentHashStart(fd, vol->name, vol->format, vol->capacity,
-                                        pool->env->conf->hash_threads,
+                                        pool->env->conf->hash_threads, authority,
                                         virTorrentVolumeHashDone, vol, &err);
         close(fd);
     }

@@ -429,6 +429,21 @@ virTorrentVolumeLoadMaster(VirTorrentVolume *vol, GBytes *stamp, const struct st
         virTorrentVolumeHandle(vol, VIR_TORRENT_VOLUME_EVENT_CHANGED, NULL, NULL);
 }
 
+/* The swarm has become a private or a public one: a master that is here is another torrent
+ * there. */
+static void
+virTorrentVolumeRepublish(VirTorrentVolume *vol)
+{
+    struct stat st;
+
+    if (virTorrentVolumeStat(vol, &st) < 0 || !S_ISREG(st.st_mode))
+        return;
+    g_clear_pointer(&vol->metainfo, g_bytes_unref);
+    g_clear_pointer(&vol->key, g_free);
+    vol->kept = FALSE;
+    virTorrentVolumeHandle(vol, VIR_TORRENT_VOLUME_EVENT_PUBLISH, NULL, NULL);
+}
+
 void
 virTorrentVolumeLoad(VirTorrentVolume *vol)
 {
@@ -452,6 +467,8 @@ virTorrentVolumeLoad(VirTorrentVolume *vol)
     }
     if (err)
         virTorrentVolumeFail(vol, err->message);
+    if (info && vol->metainfo && info->tls != (vol->pool->tls != NULL))
+        virTorrentVolumeRepublish(vol);
     if (vol->state != VIR_TORRENT_VOLUME_PAUSED)
         return;
     stamp = virTorrentStoreLoad(vol->pool->store, VIR_TORRENT_STORE_STAT, vol->name, 4096, NULL);

@@ -87,6 +87,7 @@ struct _VirTorrentPool {
     VirTorrentOptions *options;
     VirTorrentStore *store;
     VirTorrentEngine *engine;
+    VirTorrentTls *tls;          /* NULL: no private swarm */
     int targetfd;                /* O_PATH */
     GHashTable *volumes;         /* name -> VirTorrentVolume */
     GQueue scrubs;               /* names, to be read again because somebody asked */

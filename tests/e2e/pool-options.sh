@@ -75,6 +75,8 @@ upload <torrent:limit upload='-1'/>
 suffix <torrent:limit upload='1' unit='bananas/s'/>
 dht <torrent:discovery dht='perhaps'/>
 policy <torrent:seed policy='never'/>
+neither <torrent:tls enabled='no'/>
+https <torrent:tls/><torrent:webseed url='http://10.77.0.3/images/'/>
 END
 
 # pool_of_clones ELEMENT: a started pool with it, and a master in it

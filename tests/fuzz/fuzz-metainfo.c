@@ -41,7 +41,7 @@ fuzzSeeds(void)
         g_ptr_array_add(seeds, g_bytes_new_static(texts[i], strlen(texts[i])));
     memset(layer, 0x5a, sizeof(layer));
     g_ptr_array_add(seeds, virTorrentMetainfoWrite("debian.qcow2", "qcow2", 10 << 20,
-                                                   4 * 65536 + 17, 65536, layer, 5));
+                                                   4 * 65536 + 17, 65536, layer, 5, NULL));
     return seeds;
 }
 
