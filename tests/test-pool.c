@@ -73,6 +73,36 @@ testPublish(Daemon *d, gconstpointer unused G_GNUC_UNUSED)
     g_assert_cmpstr(d->log->str, ==, "m.img:hashing m.img:seeding ");
 }
 
+/* How far a publication is can be seen while it goes on: 64 MiB are hashed in some
+ * milliseconds, and asked for every few microseconds. */
+static void
+testPublishProgress(Daemon *d, gconstpointer unused G_GNUC_UNUSED)
+{
+    VirTorrentPool *pool = daemonOpen(d, UUID_A, d->a);
+    g_autoptr(GError) err = NULL;
+    double last = 0;
+    guint between = 0;
+    gboolean hashing = TRUE;
+
+    makeFile(d->a, "m.img", 64 << 20, 1, 0444);
+    g_assert_true(virTorrentPoolPublish(pool, "m.img", NULL, 0, &err));
+    g_assert_no_error(err);
+    while (hashing) {
+        g_autoptr(VirTorrentVolumeInfo) info = NULL;
+
+        g_main_context_iteration(NULL, FALSE);
+        info = virTorrentPoolGetVolume(pool, "m.img", NULL);
+        g_assert_nonnull(info);
+        hashing = g_str_equal(info->state, "hashing");
+        g_assert_cmpfloat(info->progress, >=, last);
+        g_assert_cmpfloat(info->progress, <=, 100.0);
+        between += hashing && info->progress > last && info->progress < 100.0;
+        last = info->progress;
+    }
+    g_assert_cmpuint(between, >, 1);
+    g_assert_cmpfloat(last, ==, 100.0);
+}
+
 static void
 testPublishRefused(Daemon *d, gconstpointer unused G_GNUC_UNUSED)
 {
@@ -680,6 +710,7 @@ main(int argc, char **argv)
 #define ADD(path, func) \
     g_test_add("/pool/" path, Daemon, NULL, daemonSetup, func, daemonTeardown)
     ADD("publish", testPublish);
+    ADD("publish-progress", testPublishProgress);
     ADD("publish-refused", testPublishRefused);
     ADD("publish-changed-meanwhile", testPublishChanged);
     ADD("fetch-magnet", testFetch);
