@@ -92,7 +92,7 @@ setup(Fixture *f, gconstpointer unused G_GNUC_UNUSED)
     fd = open(f->path, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
     g_assert_cmpint(pwrite(fd, data, 1024 * 1024, 0), ==, 1024 * 1024);
     g_assert_cmpint(pwrite(fd, data, SIZE - 2 * 1024 * 1024, 2 * 1024 * 1024), ==, SIZE - 2 * 1024 * 1024);
-    g_assert_nonnull(virTorrentHashStart(fd, "m", NULL, 0, 1, onHashed, f, NULL));
+    g_assert_nonnull(virTorrentHashStart(fd, "m", NULL, 0, 1, NULL, onHashed, f, NULL));
     close(fd);
     g_main_loop_run(f->loop);
     f->info = virTorrentMetainfoParse(f->metainfo, NULL);

@@ -91,10 +91,7 @@ virTorrentSealingFree(gpointer opaque)
 }
 
 static void
-virTorrentSealingRun(GTask *task,
-                     gpointer source G_GNUC_UNUSED,
-                     gpointer opaque,
-                     GCancellable *cancellable G_GNUC_UNUSED)
+virTorrentSealingRun(gpointer opaque, gpointer unused G_GNUC_UNUSED)
 {
     VirTorrentSealing *sealing = opaque;
     g_autoptr(GError) err = NULL;
@@ -102,20 +99,23 @@ virTorrentSealingRun(GTask *task,
     /* the next scrub tries again */
     if (!virTorrentMonitorSeal(sealing->monitor, sealing->target, sealing->name, &err))
         g_info("'%s' is not sealed: %s", sealing->name, err->message);
-    g_task_return_boolean(task, TRUE);
+    virTorrentSealingFree(sealing);
 }
 
+/* The monitor seals one at a time, and a thousand who wait for it would keep all threads
+ * that GTask has, D-Bus's among them, for minutes: they wait in a queue of their own. */
 static void
 virTorrentVolumeSeal(VirTorrentVolume *vol)
 {
+    static GThreadPool *sealers;
     VirTorrentSealing *sealing = g_new0(VirTorrentSealing, 1);
-    g_autoptr(GTask) task = g_task_new(NULL, NULL, NULL, NULL);
 
+    if (!sealers)
+        sealers = g_thread_pool_new(virTorrentSealingRun, NULL, 1, FALSE, NULL);
     sealing->monitor = vol->pool->env->monitor;
     sealing->target = g_strdup(vol->pool->target);
     sealing->name = g_strdup(vol->name);
-    g_task_set_task_data(task, sealing, virTorrentSealingFree);
-    g_task_run_in_thread(task, virTorrentSealingRun);
+    g_thread_pool_push(sealers, sealing, NULL);
 }
 
 void
