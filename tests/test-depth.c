@@ -51,7 +51,7 @@ testRate(void)
 static void
 testShort(void)
 {
-    for (double rate = 2e6; rate < 100e6; rate *= 1.7) {
+    for (double rate = 4e5; rate < 100e6; rate *= 1.7) {
         VirTorrentDepth depth = { 0 };
         double now = 1;
 

@@ -19,9 +19,9 @@
 /* How often the rate is looked at, and over what time it is averaged (seconds). */
 #define LOOK 0.05
 #define AVERAGE 0.2
-/* Blocks.  With the least one a wire is still busy while a request travels: a host
- * has several peers.  The most is what the quickest pair needs (600 MiB/s). */
-#define LEAST 8
+/* Blocks.  The least is libtorrent's own: with many peers, each of them slow, 8 were
+ * seconds.  The most is what the quickest pair needs (600 MiB/s). */
+#define LEAST 2
 #define MOST 256
 
 guint

@@ -1023,6 +1023,10 @@ setLan(lt::settings_pack &p)
     p.set_int(sp::max_out_request_queue, 16);
     p.set_int(sp::whole_pieces_threshold, 0);
 
+    /* With N hosts each piece is told of N times to each: 4 % of the wire at N = 32.
+     * Who has it already need not know. */
+    p.set_bool(sp::send_redundant_have, false);
+
     /* What waits in a send buffer cannot be asked of anybody else any more, and what
      * an origin sends next is late by it: 50 ms at the rate of the moment instead
      * of half a second (where the wire is quick from the start: see pace.h).  On a quick
@@ -1168,6 +1172,10 @@ constexpr int REVEAL_KNOWN = 1, REVEAL_DOING = 2;
 /* Message ids of BEP 3 and BEP 6. */
 constexpr int MSG_HAVE = 4, MSG_HAVE_ALL = 14;
 
+/* Peers above which small messages may wait for each other: each piece is told of to all
+ * of them, a packet for each takes more of wire and processors than it saves time. */
+constexpr std::size_t FEW_PEERS = 16;
+
 /* Of BEP 10, and in our extension handshake: milliseconds that connecting took. */
 constexpr int MSG_EXTENDED = 20;
 constexpr char TRIP_KEY[] = "tp_trip";
@@ -1204,6 +1212,7 @@ class Revealer : public lt::torrent_plugin, public std::enable_shared_from_this<
     bool const m_hold;                      /* leaves: who says that he has all is believed */
     std::vector<Peer *> m_peers;
     std::shared_ptr<Pace> const m_pace;     /* of the session */
+    bool m_few = true;                      /* peers */
 
     void show();
 
@@ -1220,7 +1229,8 @@ public:
     ~Revealer() override { virTorrentRevealFree(m_reveal); }
 
     std::shared_ptr<lt::peer_plugin> new_connection(lt::peer_connection_handle const &pc) override;
-    void tick() override { show(); }
+    void tick() override;
+    void on_piece_pass(lt::piece_index_t piece) override;
 };
 
 class Revealer::Peer : public lt::peer_plugin {
@@ -1309,6 +1319,14 @@ public:
     Peer &operator=(Peer const &) = delete;
     ~Peer() override { gone(); }
 
+    /* We have it.  libtorrent does not say so to whom it believes to have it, too
+     * (send_redundant_have); but who shows pieces has to know. */
+    void answer(lt::piece_index_t piece)
+    {
+        if (m_remote_doing && m_pc.has_piece(piece))
+            showPiece(static_cast<guint32>(static_cast<int>(piece)));
+    }
+
     void showPiece(guint32 piece)
     {
         char const msg[] = { 0, 0, 0, 5, MSG_HAVE,
@@ -1328,19 +1346,19 @@ public:
     /* A message of a few bytes - "have", a request - would wait for the acknowledgement of
      * what went before, which the other side holds back for 40 ms where it has
      * nothing to say.  libtorrent has no setting for this. */
-    void sendAtOnce() const
+    void sendAtOnce(bool at_once) const
     {
         lt::error_code ec;
 
         if (auto const peer = m_pc.native_handle())
-            peer->get_socket().set_option(boost::asio::ip::tcp::no_delay(true), ec);
+            peer->get_socket().set_option(boost::asio::ip::tcp::no_delay(at_once), ec);
         if (ec)
             g_debug("TCP_NODELAY: %s", ec.message().c_str());
     }
 
     void add_handshake(lt::entry &handshake) override
     {
-        sendAtOnce();
+        sendAtOnce(m_torrent->m_few);
         m_doing = m_host && virTorrentRevealActive(m_torrent->m_reveal);
         if (m_torrent->m_known)
             handshake[REVEAL_KEY] = m_doing ? REVEAL_DOING : REVEAL_KNOWN;
@@ -1445,6 +1463,26 @@ Revealer::new_connection(lt::peer_connection_handle const &pc)
     if (pc.type() != lt::connection_type::bittorrent)
         return nullptr;
     return std::make_shared<Peer>(shared_from_this(), pc);
+}
+
+void
+Revealer::tick()
+{
+    bool const few = m_peers.size() <= FEW_PEERS;
+
+    if (few != m_few) {
+        m_few = few;
+        for (Peer *peer : m_peers)
+            peer->sendAtOnce(few);
+    }
+    show();
+}
+
+void
+Revealer::on_piece_pass(lt::piece_index_t piece)
+{
+    for (Peer *peer : m_peers)
+        peer->answer(piece);
 }
 
 void
