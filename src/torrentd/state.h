@@ -32,7 +32,7 @@ typedef enum {
 
 /* What meta/format says.  To be raised when an older version would misunderstand what
  * is written now; not for files that it does not know or that may be lost. */
-#define VIR_TORRENT_STORE_FORMAT 1
+#define VIR_TORRENT_STORE_FORMAT 1U
 
 /* Opens meta/, partial/ and resume/ of @target's private directory, which the
  * monitor made.  NULL with @error (G_FILE_ERROR) set; so also where a newer version wrote
