@@ -57,6 +57,8 @@ measure_idle() {
     figure idle_kib_per_master "$(quotient $(($(engine_kib A) - before)) $idle 1)"
 }
 
+all_noted() { (($(find "$(in_pool A .torrentpool/resume)" -name '*.stat' | wc -l) >= $1)); }
+
 measure_restart() {
     local i file start before
     renew A
@@ -69,7 +71,8 @@ measure_restart() {
     done
     must virsh_on A pool-refresh $pool
     wait_for 200 are A seeding 50 || fail 'not all are published'
-    sleep 2
+    # what was verified is noted a moment after it is told
+    wait_for 60 all_noted 50 || fail 'the stamps of the masters are not all written'
     host_kill A virttorrentd KILL
     start=$(now_ms)
     must virsh_on A pool-refresh $pool
