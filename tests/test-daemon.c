@@ -201,6 +201,29 @@ assertStillSeeding(GDBusConnection *c)
 }
 
 /* --daemon returns when clients can connect. */
+/* Both processes have forbidden themselves what they do not need. */
+static void
+isConfined(pid_t monitor)
+{
+    g_autofree char *path = g_strdup_printf("/proc/%d/task/%d/children", (int)monitor, (int)monitor);
+    g_autofree char *children = NULL;
+    g_auto(GStrv) pids = NULL;
+    guint i;
+
+    g_assert_true(g_file_get_contents(path, &children, NULL, NULL));
+    pids = g_strsplit(g_strstrip(children), " ", -1);
+    g_assert_cmpuint(g_strv_length(pids), ==, 1);
+    for (i = 0; i < 2; i++) {
+        g_autofree char *file = i ? g_strdup_printf("/proc/%s/status", pids[0])
+                                  : g_strdup_printf("/proc/%d/status", (int)monitor);
+        g_autofree char *status = NULL;
+
+        g_assert_true(g_file_get_contents(file, &status, NULL, NULL));
+        g_assert_nonnull(strstr(status, "\nSeccomp:\t2\n"));
+        g_assert_nonnull(strstr(status, "\nNoNewPrivs:\t1\n"));
+    }
+}
+
 static void
 testStart(Fixture *f, gconstpointer unused G_GNUC_UNUSED)
 {
@@ -217,6 +240,7 @@ testStart(Fixture *f, gconstpointer unused G_GNUC_UNUSED)
     g_assert_cmpint(g_stat(sock, &st), ==, 0);
     g_assert_cmpuint(st.st_mode & 0777, ==, 0600);
     pid = daemonPid(f);
+    isConfined(pid);
     /* there is one */
     g_assert_cmpint(run(&err, "--session", "--daemon", NULL), ==, 1);
     g_assert_nonnull(strstr(err, "running already"));

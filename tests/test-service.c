@@ -316,6 +316,88 @@ testGarbage(Fixture *f, gconstpointer unused G_GNUC_UNUSED)
     g_assert_nonnull(c);
 }
 
+/* Calls that are none: an error each, and nothing else. */
+static void
+testMalformed(Fixture *f, gconstpointer unused G_GNUC_UNUSED)
+{
+    static const struct {
+        const char *method, *args;
+    } calls[] = {
+        { "OpenPool", "(1, 2)" },
+        { "OpenPool", "('', '', '', @a{sv} {})" },
+        { "OpenPool", "('x', 'x', 'relative', @a{sv} {})" },
+        { "OpenPool", "('b7b1a0f2-9d4d-4c3e-8a60-000000000000', 'x', '/nonexistent/../etc', @a{sv} {})" },
+        { "OpenPool", "('b7b1a0f2-9d4d-4c3e-8a60-000000000000', 'x', '/tmp', {'allow': <1>})" },
+        { "OpenPool", "('b7b1a0f2-9d4d-4c3e-8a60-000000000000', 'x', '/tmp', {'webseeds': <['http://h/']>, 'tls': <true>})" },
+        { "GetVolume", "('x', '../../etc/passwd')" },
+        { "GetVolume", "('x', '\\u202egpj.exe')" },
+        { "Publish", "@mv nothing" },
+        { "NoSuchMethod", "('x',)" },
+        { "ClosePool", "(true, 'x')" },
+    };
+    g_autoptr(GDBusConnection) c = connectTo(f);
+    g_autofree char *huge = g_strnfill(16 * 1024 * 1024, 'x');
+    gsize i;
+
+    for (i = 0; i < G_N_ELEMENTS(calls); i++) {
+        g_autoptr(GVariant) args = parse(calls[i].args);
+        g_autoptr(GError) err = NULL;
+        g_autoptr(GVariant) ret = NULL;
+
+        if (g_variant_is_of_type(args, G_VARIANT_TYPE_TUPLE))
+            ret = call(c, calls[i].method, g_variant_ref(args), &err);
+        else
+            ret = call(c, calls[i].method, g_variant_new("(v)", args), &err);
+        g_assert_null(ret);
+        g_assert_nonnull(err);
+    }
+    for (i = 0; i < 3; i++) {
+        g_autoptr(GError) err = NULL;
+        g_autoptr(GVariant) ret = call(c, "GetVolume", g_variant_new("(ss)", "x", huge), &err);
+
+        g_assert_null(ret);
+        g_assert_nonnull(err);
+    }
+    succeeds(c, "ListPools", NULL);
+}
+
+static gsize
+residentMiB(void)
+{
+    g_autofree char *text = NULL;
+    g_auto(GStrv) fields = NULL;
+
+    g_assert_true(g_file_get_contents("/proc/self/statm", &text, NULL, NULL));
+    fields = g_strsplit(text, " ", 3);
+    return g_ascii_strtoull(fields[1], NULL, 10) * sysconf(_SC_PAGESIZE) >> 20;
+}
+
+/* Somebody who calls and calls; the others are served meanwhile. */
+static void
+testFlood(Fixture *f, gconstpointer unused G_GNUC_UNUSED)
+{
+    g_autoptr(GDBusConnection) flooder = connectTo(f);
+    g_autoptr(GDBusConnection) other = connectTo(f);
+    gsize before = residentMiB();
+    guint i;
+
+    for (i = 0; i < 10000; i++) {
+        g_autoptr(GDBusMessage) message =
+            g_dbus_message_new_method_call(NULL, VIR_TORRENT_DBUS_PATH, "org.libvirt.Torrentd1", "GetVolume");
+        g_autoptr(GError) err = NULL;
+
+        g_dbus_message_set_body(message, g_variant_new("(ss)", "no such pool", "no such volume"));
+        g_dbus_connection_send_message(flooder, message, G_DBUS_SEND_MESSAGE_FLAGS_NONE, NULL, &err);
+        g_assert_no_error(err);
+        if (i % 2500 == 0)
+            succeeds(other, "ListPools", NULL);
+    }
+    succeeds(other, "ListPools", NULL);
+    succeeds(flooder, "ListPools", NULL);       /* which comes after all of them */
+    /* client and server, both are in here */
+    g_assert_cmpuint(residentMiB(), <, before + 128);
+}
+
 static void
 testTooMany(Fixture *f, gconstpointer unused G_GNUC_UNUSED)
 {
@@ -400,6 +482,8 @@ main(int argc, char **argv)
     ADD("life", testLife, 0);
     ADD("errors", testErrors, 0);
     ADD("garbage", testGarbage, 0);
+    ADD("malformed", testMalformed, 0);
+    ADD("flood", testFlood, 0);
     ADD("too-many-clients", testTooMany, 2);
     ADD("wrong-user", testWrongUser, 0);
     ADD("greeting", testGreeting, 0);

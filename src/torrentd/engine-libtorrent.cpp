@@ -27,6 +27,7 @@
 
 #include <config.h>
 
+#include "allow.h"
 #include "disk.h"
 #include "engine-base.h"
 #include "delta.h"
@@ -1523,6 +1524,7 @@ struct _VirTorrentEngine : std::enable_shared_from_this<_VirTorrentEngine> {
     std::string listening;                      /* what the session was told, port included */
     gint64 look_at = 0;                         /* when to look for new addresses */
     lt::ip_filter filter;
+    std::vector<std::string> allow;             /* the same, for the kernel */
     bool dht = false, pex = false;
     std::vector<std::pair<std::string, int>> bootstrap;
     gint64 bootstrap_at = 0, bootstrap_pause = G_USEC_PER_SEC;
@@ -1552,6 +1554,7 @@ struct _VirTorrentEngine : std::enable_shared_from_this<_VirTorrentEngine> {
     bool listenOn(VirTorrentEngineSettings const &s, GError **error);
     int listenOn(char const *const *addresses, guint16 wanted);
     void followAddresses();
+    void guardPorts();
     void apply(VirTorrentEngineSettings const &s);
     void onAlerts();
     void onAlert(lt::alert *alert);
@@ -1759,6 +1762,7 @@ Engine::listenOn(char const *const *addresses, guint16 wanted)
         return EADDRINUSE;
     port = wanted;
     listening = interfaces;
+    guardPorts();
     if (door)
         virTorrentTlsDoorSetPort(door->m_door, VIR_TORRENT_TLS_PORT(wanted));
     return 0;
@@ -1799,6 +1803,20 @@ Engine::listenOn(VirTorrentEngineSettings const &s, GError **error)
     return false;
 }
 
+/* What the filter keeps from peers, the kernel keeps from the sockets. */
+void
+Engine::guardPorts()
+{
+    guint16 const ports[] = { port, static_cast<guint16>(tls ? VIR_TORRENT_TLS_PORT(port) : 0), 0 };
+    std::vector<char const *> list;
+
+    for (auto const &cidr : allow)
+        list.push_back(cidr.c_str());
+    list.push_back(nullptr);
+    if (!virTorrentAllowAttach(list.data(), ports))
+        g_warning(_("The networks that are allowed hold for peers, but not for DHT: %s"), g_strerror(errno));
+}
+
 /* Addresses come and go; the port stays. */
 void
 Engine::followAddresses()
@@ -1812,6 +1830,8 @@ Engine::followAddresses()
     listening = now;
     p.set_str(lt::settings_pack::listen_interfaces, now);
     session->apply_settings(p);
+    session->listen_port();     /* the sockets are there */
+    guardPorts();
     bootstrap_at = 0;
     bootstrap_pause = G_USEC_PER_SEC;
     for (auto &it : torrents) {
@@ -1828,6 +1848,11 @@ Engine::apply(VirTorrentEngineSettings const &s)
 {
     filter = allowFilter(s.allow);
     session->set_ip_filter(filter);
+    allow.clear();
+    for (gsize i = 0; s.allow && s.allow[i]; i++)
+        allow.emplace_back(s.allow[i]);
+    if (port)
+        guardPorts();
 
     dht = s.dht;
     pex = s.pex;

@@ -32,6 +32,7 @@
 #include <unistd.h>
 
 #include "conf.h"
+#include "confine.h"
 #include "i18n.h"
 #include "log.h"
 #include "manager.h"
@@ -113,6 +114,16 @@ virTorrentEngineRaiseLimits(void)
     }
 }
 
+/* In the monitor and the engine: more than a unit or a container may have done already. */
+static void
+virTorrentForbidCalls(void)
+{
+    g_autoptr(GError) err = NULL;
+
+    if (!virTorrentConfineCalls(&err))
+        g_info("%s", err->message);
+}
+
 static gboolean
 virTorrentEngineConfine(const VirTorrentDaemon *daemon, int fd, GError **error)
 {
@@ -169,6 +180,7 @@ virTorrentEngineMain(const VirTorrentDaemon *daemon, int fd)
         g_critical("%s", err->message);
         return EXIT_FAILURE;
     }
+    virTorrentForbidCalls();
     monitor = virTorrentMonitorNew(fd);
     self.loop = g_main_loop_new(NULL, FALSE);
     self.manager = virTorrentManagerNew(daemon->conf, monitor, daemon->paths.rundir);
@@ -317,6 +329,7 @@ virTorrentMonitorMain(VirTorrentDaemon *daemon)
     umask(022);
     if (!virTorrentDropCapabilities(&err) || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
         g_warning("%s", err ? err->message : g_strerror(errno));
+    virTorrentForbidCalls();
     virTorrentMonitorLoop(&self, &policy);
     return virTorrentMonitorReport(self.status);
 }
