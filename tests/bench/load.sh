@@ -9,7 +9,7 @@ lab_enter "$@"
 peers=200
 hosts_with_pool A
 host_start B 10.77.0.2
-must host_exec A ip addr add 10.77.1.254/24 dev eth0
+must host_exec A ip route add 10.77.1.0/24 dev eth0
 host_exec B bash -c 'for ((i = 1; i <= '$peers'; i++)); do ip addr add 10.77.1.$i/24 dev eth0; done' ||
     fail 'no addresses for the peers'
 random_raw m.raw 8
@@ -22,7 +22,7 @@ import signal, socket, sys
 count, hash_, port = int(sys.argv[1]), bytes.fromhex(sys.argv[2])[:20], int(sys.argv[3])
 conns = []
 for i in range(1, count + 1):
-    s = socket.create_connection(('10.77.1.254', port), 30, ('10.77.1.%d' % i, 0))
+    s = socket.create_connection(('10.77.0.1', port), 30, ('10.77.1.%d' % i, 0))
     s.sendall(b'\x13BitTorrent protocol' + bytes([0, 0, 0, 0, 0, 0, 0, 0x10]) + hash_ + b'-TP0001-%012d' % i)
     answer = b''
     while len(answer) < 68:
