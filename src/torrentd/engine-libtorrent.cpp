@@ -998,7 +998,7 @@ setLan(lt::settings_pack &p)
     p.set_str(sp::peer_fingerprint, "-TP0100-");
     p.set_int(sp::alert_mask, static_cast<int>(static_cast<std::uint32_t>(
         lt::alert_category::error | lt::alert_category::status | lt::alert_category::storage |
-        lt::alert_category::dht)));
+        lt::alert_category::peer | lt::alert_category::dht)));
     /* 1,000 torrents that are added at once make 3 alerts each */
     p.set_int(sp::alert_queue_size, 100000);
 
@@ -1511,6 +1511,16 @@ Revealer::show()
 
 /* --- the engine ------------------------------------------------------------------ */
 
+/* An address from which wrong data came.  libtorrent bans that port of it, since
+ * several hosts may share an address; a second time all of it is left alone for a
+ * while, as whoever calls has another port each time. */
+struct Liar {
+    int times = 0;
+    gint64 until = 0;
+};
+
+static gint64 const LIAR_PAUSE = 3600 * static_cast<gint64>(G_USEC_PER_SEC);
+
 struct _VirTorrentEngine : std::enable_shared_from_this<_VirTorrentEngine> {
     VirTorrentEventFunc func = nullptr;
     gpointer opaque = nullptr;
@@ -1525,6 +1535,7 @@ struct _VirTorrentEngine : std::enable_shared_from_this<_VirTorrentEngine> {
     gint64 look_at = 0;                         /* when to look for new addresses */
     lt::ip_filter filter;
     std::vector<std::string> allow;             /* the same, for the kernel */
+    std::map<lt::address, Liar> liars;
     bool dht = false, pex = false;
     std::vector<std::pair<std::string, int>> bootstrap;
     gint64 bootstrap_at = 0, bootstrap_pause = G_USEC_PER_SEC;
@@ -1582,6 +1593,9 @@ struct _VirTorrentEngine : std::enable_shared_from_this<_VirTorrentEngine> {
     void applyKnown(Torrent &t, lt::add_torrent_params &params);
     void onLeaves(Torrent &t, lt::add_torrent_params const &params);
     void onStatus(lt::torrent_status const &status);
+    void applyFilter();
+    void onLiar(lt::address const &address);
+    void forgiveLiars(gint64 now);
     void onError(lt::torrent_handle const &handle, lt::error_code const &ec, char const *file);
     bool learnMetainfo(Torrent &t);
     void onStats(gint64 nodes);
@@ -1847,7 +1861,7 @@ void
 Engine::apply(VirTorrentEngineSettings const &s)
 {
     filter = allowFilter(s.allow);
-    session->set_ip_filter(filter);
+    applyFilter();
     allow.clear();
     for (gsize i = 0; s.allow && s.allow[i]; i++)
         allow.emplace_back(s.allow[i]);
@@ -2235,9 +2249,61 @@ Engine::onAlert(lt::alert *alert)
             onStats(a->counters()[nodes]);
     } else if (auto a = lt::alert_cast<lt::dht_announce_alert>(alert)) {
         onStranger(a->info_hash, {a->ip, static_cast<std::uint16_t>(a->port)});
+    } else if (auto a = lt::alert_cast<lt::hash_failed_alert>(alert)) {
+        Torrent *t = find(a->handle);
+
+        g_info("Piece %d of '%s' did not arrive as it should", static_cast<int>(a->piece_index),
+               t ? t->id.c_str() : "?");
+    } else if (auto a = lt::alert_cast<lt::peer_ban_alert>(alert)) {
+        Torrent *t = find(a->handle);
+
+        g_warning("Peer %s sent wrong data for '%s' and is not spoken to any more",
+                  a->endpoint.address().to_string().c_str(), t ? t->id.c_str() : "?");
+        onLiar(a->endpoint.address());
     } else if (auto a = lt::alert_cast<lt::listen_failed_alert>(alert)) {
         g_info("%s", a->message().c_str());
     }
+}
+
+void
+Engine::applyFilter()
+{
+    lt::ip_filter all = filter;
+
+    for (auto const &liar : liars) {
+        if (liar.second.until)
+            all.add_rule(liar.first, liar.first, lt::ip_filter::blocked);
+    }
+    session->set_ip_filter(all);
+}
+
+void
+Engine::onLiar(lt::address const &address)
+{
+    Liar &liar = liars[address];
+
+    if (++liar.times < 2)
+        return;
+    liar.until = g_get_monotonic_time() + LIAR_PAUSE;
+    applyFilter();
+}
+
+/* They may have been put right. */
+void
+Engine::forgiveLiars(gint64 now)
+{
+    bool any = false;
+
+    for (auto it = liars.begin(); it != liars.end();) {
+        if (it->second.until && it->second.until < now) {
+            it = liars.erase(it);
+            any = true;
+        } else {
+            ++it;
+        }
+    }
+    if (any)
+        applyFilter();
 }
 
 void
@@ -2755,6 +2821,7 @@ Engine::onTick()
         followAddresses();
     }
     lookForNodes(now);
+    forgiveLiars(now);
     prioritize(now);
     if (tls && now >= reload_at) {
         reload_at = now + 2 * G_USEC_PER_SEC;
