@@ -429,7 +429,7 @@ virImageProbeVhdx(const VirImageFile *file, VirImageInfo *info, GError **error)
     if (file->head_length < 8 || memcmp(file->head, "vhdxfile", 8) != 0)
         return FALSE;
 
-    table = g_malloc(VHDX_TABLE_LENGTH);
+    table = g_malloc0(VHDX_TABLE_LENGTH);
     if (!virImageRead(file, VHDX_REGION_TABLE_OFFSET, table, VHDX_TABLE_LENGTH, error))
         return FALSE;
     count = virImageGetLE32(table + 8);

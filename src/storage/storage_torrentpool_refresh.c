@@ -263,7 +263,7 @@ virStorageTorrentPoolRefreshReadMetainfo(virStoragePoolDef *def,
         return false;
     }
 
-    *data = g_malloc(sb->st_size);
+    *data = g_malloc0(sb->st_size);
 
     return saferead(fd, *data, sb->st_size) == sb->st_size && **data != '\0';
 }
