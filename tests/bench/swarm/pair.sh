@@ -1,5 +1,4 @@
-# One pair of hosts without shaping, a new version of a master, and how hosts find
-# each other; for ../swarm.sh.
+# One pair of hosts without shaping, and a new version of a master; for ../swarm.sh.
 #
 # pair: the file lies in memory on both sides.  The limit is what copying and
 # hashing take one after the other: a plain TCP copy, file to file (256 KiB at a
@@ -10,10 +9,6 @@
 #
 # delta: a version 2 of which 3 % of the blocks (16 KiB, spread over the file) are
 # others; a host that has version 1 fetches it.  What came over its wire, by the size.
-#
-# discovery: from the call to the first 64 KiB that came over the wire, by
-# each way alone; the others are switched off.  A way that does not lead to
-# the file within $patience s counts as that.
 # SPDX-License-Identifier: LGPL-2.1-or-later
 
 # Processor seconds of the hosts' daemons up to now
@@ -136,137 +131,4 @@ delta() {
     printf '\na version 2 with 3 %% other blocks (%d MiB): %.2f of its size came over the wire\n' "$1" \
         "$(awk "BEGIN { print $got / $size }")"
     awk "BEGIN { printf \"figure delta.wire_over_size %.3f\n\", $got / $size }" >>"$BENCH_FIGURES"
-}
-
-# --- discovery --------------------------------------------------------------------
-
-# what_h1_got: bytes, without a process
-what_h1_got() {
-    local name rest
-    while read -r name rest; do
-        [[ $name == vh1: ]] || continue
-        # shellcheck disable=SC2086
-        set -- $rest
-        got=$9
-        return
-    done </proc/net/dev
-}
-
-# first_bytes SOURCE: h1 fetches; prints seconds
-first_bytes() {
-    local begin before got end
-    host_exec h1 "$tool" fetch $ours_socket image "$1" "$LAB/gates/0" "$run/h1.done" \
-        </dev/null >>"$run/h1.log" 2>&1 &
-    # the call comes right after this
-    until [[ -e $run/h1.done.ready ]]; do pause 0.01; done
-    begin=$EPOCHREALTIME
-    what_h1_got
-    before=$got
-    end=$((${begin/./} + patience * 1000000))
-    while ((got - before < 65536 && ${EPOCHREALTIME/./} < end)); do
-        kill -0 $! 2>/dev/null || [[ -s $run/h1.done ]] || break
-        pause 0.01
-        what_h1_got
-    done
-    if ((got - before < 65536)); then echo $patience; else seconds_since "$begin"; fi
-}
-
-# pools OPTIONS ["HOST OPTIONS"]…: h0 has the file; the magnet has no peers in $bare
-pools() {
-    local host common=$1 line
-    run_new
-    shift
-    for host in h0 h1 h2; do
-        pool_options="{$common}"
-        for line; do
-            [[ $line != "$host "* ]] || pool_options="{$common, ${line#* }}"
-        done
-        ours_pool $host
-    done
-    pool_options=
-    cp "$image" "$run/h0/pool/image" && chmod 0444 "$run/h0/pool/image"
-    magnet=$(host_exec h0 "$tool" publish $ours_socket image) || die "the origin cannot publish"
-    # shellcheck disable=SC2001
-    bare=$(sed 's/&x\.pe=[^&]*//g' <<<"$magnet")
-}
-
-only_by() {
-    local way options=
-    for way in dht lsd pex; do
-        if [[ $way == "$1" ]]; then options+="'$way': <true>, "; else options+="'$way': <false>, "; fi
-    done
-    echo "${options%, }"
-}
-
-discover_peers() { # named by the magnet
-    pools "$(only_by none)"
-    first_bytes "$magnet"
-}
-discover_lsd() {
-    pools "$(only_by lsd)"
-    first_bytes "$bare"
-}
-discover_dht() { # h2 is the bootstrap host and has nothing
-    local via="'bootstrap': <['$(ip_of h2):6881']>"
-    pools "$(only_by dht)" "h0 $via" "h1 $via"
-    first_bytes "$bare"
-}
-discover_pex() { # the magnet names h2, which has nothing yet but knows h0
-    pools "$(only_by pex)" "h2 'download-limit': <uint64 1024>"
-    host_exec h2 "$tool" fetch $ours_socket image "$magnet" "$LAB/gates/0" "$run/h2.done" </dev/null >>"$run/h2.log" 2>&1 &
-    until [[ -e $run/h2.done.ready ]]; do pause 0.01; done
-    pause 3
-    first_bytes "$bare&x.pe=$(ip_of h2):6881"
-}
-discover_tracker() {
-    torrent_made=
-    torrent_prepare
-    pools "$(only_by none), 'trackers': <['$announce']>"
-    first_bytes "$bare"
-    kill "$tracker_pid"
-    torrent_made= tracker_pid=
-}
-discover_web() { # an HTTP server has the file, and nobody else
-    run_new
-    pools "$(only_by none)"
-    host_exec h0 "$tool" metainfo $ours_socket image "$run/plain.torrent" || die 'no metainfo'
-    hosts_clear
-    http_origin
-    pool_options="{$(only_by none)}"
-    ours_pool h1
-    pool_options=
-    # keys of a bencoded dictionary are sorted; this is the last one
-    /usr/bin/python3 - "$run/plain.torrent" "$run/web.torrent" "http://$(ip_of h0)/image" <<-X
-	import sys, libtorrent
-	data = libtorrent.bdecode(open(sys.argv[1], 'rb').read())
-	data[b'url-list'] = sys.argv[3].encode()
-	open(sys.argv[2], 'wb').write(libtorrent.bencode(data))
-	X
-    first_bytes "$run/web.torrent"
-}
-
-discovery() {
-    local way label seconds
-    hosts_up 2
-    for way in h0 h1 h2; do link $way 100; done
-    size=$((8 << 20)) image=$LAB/image join_of=() patience=${1:-30}
-    head -c $size /dev/urandom >"$image"
-    printf '\n%-40s %8s\n' 'from the call to the first 64 KiB' seconds
-    : >discovery
-    while IFS=: read -r way label; do
-        "discover_$way" </dev/null >discovery.one
-        seconds=$(cat discovery.one)
-        hosts_clear
-        echo "$seconds" >>discovery
-        [[ $seconds != "$patience" ]] || seconds='never'
-        printf '%-40s %8s\n' "$label" "$seconds"
-    done <<-X
-	peers:peers in the magnet
-	lsd:LSD, on one segment
-	tracker:a tracker
-	dht:DHT, through a third host
-	pex:PEX, from a host that has nothing yet
-	web:a web seed alone
-	X
-    echo "figure discovery.seconds_max $(sort -n discovery | tail -n 1)" >>"$BENCH_FIGURES"
 }
