@@ -24,9 +24,12 @@ local-checks-to-skip = \
 CONFIG_INCLUDE = ^$(srcdir)/config\.h\.in$$
 
 exclude_file_name_regexp--sc_trailing_blank = ^src/libvirt/.*\.patch$$
-# (built by tests/sanitize.sh, with nothing of ours)
-exclude_file_name_regexp--sc_require_config_h = ^tests/(mistakes|tsan-glib)\.c$$
-exclude_file_name_regexp--sc_require_config_h_first = ^tests/(mistakes|tsan-glib)\.c$$
+# (built by scripts, with nothing of ours)
+built_alone = ^tests/(mistakes|tsan-glib|lib/faults|soak/kill-at)\.c$$
+exclude_file_name_regexp--sc_require_config_h = $(built_alone)
+exclude_file_name_regexp--sc_require_config_h_first = $(built_alone)
+# (options that they give to other programs)
+exclude_file_name_regexp--sc_two_space_separator_in_usage = ^tests/(sanitize|bench/masters)\.sh$$
 exclude_file_name_regexp--sc_prohibit_atoi_atof = ^tests/
 
 # sc_po_check: C++ too.
