@@ -70,7 +70,7 @@ virTorrentAllowCompile(VirTorrentAllow *programs, const char *const *allow)
 {
     guint i;
 
-    for (i = 0; allow[i] && i < VIR_TORRENT_ALLOW_MAX; i++) {
+    for (i = 0; i < VIR_TORRENT_ALLOW_MAX && allow[i]; i++) {
         g_autoptr(GInetAddressMask) mask = g_inet_address_mask_new_from_string(allow[i], NULL);
         GInetAddress *base = mask ? g_inet_address_mask_get_address(mask) : NULL;
 

@@ -7,6 +7,9 @@
  * keeps request and reply together.  While one thread waits for an adoption,
  * another one's PREPARE waits too: the callers keep adoptions short by bringing
  * the file to the disk themselves first.
+ *
+ * A thread that asks holds a reference, since the main thread does not wait for it when
+ * it ends: from virTorrentMonitorFree() on whoever asks is told that the monitor is gone.
  */
 
 #include <config.h>
@@ -25,7 +28,8 @@
 #define ASK_AGAIN (100 * 1000)
 
 struct _VirTorrentMonitor {
-    int fd;
+    gatomicrefcount refs;
+    int fd;                      /* open as long as there are references */
     GMutex mutex;
     GSource *watch;
     GSourceFunc func;
@@ -37,9 +41,27 @@ virTorrentMonitorNew(int fd)
 {
     VirTorrentMonitor *monitor = g_new0(VirTorrentMonitor, 1);
 
+    g_atomic_ref_count_init(&monitor->refs);
     monitor->fd = fd;
     g_mutex_init(&monitor->mutex);
     return monitor;
+}
+
+VirTorrentMonitor *
+virTorrentMonitorRef(VirTorrentMonitor *monitor)
+{
+    g_atomic_ref_count_inc(&monitor->refs);
+    return monitor;
+}
+
+void
+virTorrentMonitorUnref(VirTorrentMonitor *monitor)
+{
+    if (!g_atomic_ref_count_dec(&monitor->refs))
+        return;
+    close(monitor->fd);
+    g_mutex_clear(&monitor->mutex);
+    g_free(monitor);
 }
 
 void
@@ -51,9 +73,8 @@ virTorrentMonitorFree(VirTorrentMonitor *monitor)
         g_source_destroy(monitor->watch);
         g_source_unref(monitor->watch);
     }
-    close(monitor->fd);
-    g_mutex_clear(&monitor->mutex);
-    g_free(monitor);
+    shutdown(monitor->fd, SHUT_RDWR);
+    virTorrentMonitorUnref(monitor);
 }
 
 static gboolean

@@ -66,7 +66,11 @@ gboolean virTorrentMonitorServe(int fd,
 typedef struct _VirTorrentMonitor VirTorrentMonitor;
 
 VirTorrentMonitor *virTorrentMonitorNew(int fd);   /* takes @fd */
+/* For its owner: hangs up, and drops the reference that virTorrentMonitorNew() gave. */
 void virTorrentMonitorFree(VirTorrentMonitor *monitor);
+/* For threads that ask. */
+VirTorrentMonitor *virTorrentMonitorRef(VirTorrentMonitor *monitor);
+void virTorrentMonitorUnref(VirTorrentMonitor *monitor);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VirTorrentMonitor, virTorrentMonitorFree)
 
 /* FALSE with @error (G_FILE_ERROR) set where the monitor refused or is gone. */

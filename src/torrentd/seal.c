@@ -126,6 +126,8 @@ virTorrentSealerStart(VirTorrentSealer *sealer, int fd, gboolean seal, gboolean 
     pid = fork();
     if (pid == 0) {
         prctl(PR_SET_PDEATHSIG, SIGKILL);
+        /* whoever looks for virttorrentd's two processes finds two */
+        prctl(PR_SET_NAME, "torrent-seal");
         close(pair[0]);
         _exit(getppid() == parent ? virTorrentSealerChild(fd, pair[1], seal, verity) & 0xff : EINTR);
     }

@@ -518,6 +518,11 @@ virTorrentServiceConnected(GObject *source G_GNUC_UNUSED, GAsyncResult *result, 
         return;
     }
     g_signal_connect(connection, "closed", G_CALLBACK(virTorrentServiceClosed), service);
+    /* Who came only to go has gone already, and the signal may have been emitted before. */
+    if (g_dbus_connection_is_closed(connection)) {
+        virTorrentServiceDrop(service, connection);
+        return;
+    }
     g_hash_table_add(service->connections, g_object_ref(connection));
     g_dbus_connection_start_message_processing(connection);
 }

@@ -88,6 +88,7 @@ virTorrentAdoptionFree(gpointer opaque)
 {
     VirTorrentAdoption *adoption = opaque;
 
+    virTorrentMonitorUnref(adoption->monitor);
     if (adoption->targetfd >= 0)
         close(adoption->targetfd);
     if (adoption->partialfd >= 0)
@@ -166,7 +167,7 @@ virTorrentVolumeStartAdoption(VirTorrentVolume *vol, GError **error G_GNUC_UNUSE
         return;
     vol->adopting = TRUE;
     adoption = g_new0(VirTorrentAdoption, 1);
-    adoption->monitor = pool->env->monitor;
+    adoption->monitor = virTorrentMonitorRef(pool->env->monitor);
     adoption->target = g_strdup(pool->target);
     adoption->name = g_strdup(vol->name);
     adoption->format = g_strdup(vol->format);

@@ -85,6 +85,7 @@ virTorrentSealingFree(gpointer opaque)
 {
     VirTorrentSealing *sealing = opaque;
 
+    virTorrentMonitorUnref(sealing->monitor);
     g_free(sealing->target);
     g_free(sealing->name);
     g_free(sealing);
@@ -112,7 +113,7 @@ virTorrentVolumeSeal(VirTorrentVolume *vol)
 
     if (!sealers)
         sealers = g_thread_pool_new(virTorrentSealingRun, NULL, 1, FALSE, NULL);
-    sealing->monitor = vol->pool->env->monitor;
+    sealing->monitor = virTorrentMonitorRef(vol->pool->env->monitor);
     sealing->target = g_strdup(vol->pool->target);
     sealing->name = g_strdup(vol->name);
     g_thread_pool_push(sealers, sealing, NULL);

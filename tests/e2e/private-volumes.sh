@@ -33,7 +33,7 @@ must virsh_on A vol-wipe --pool $pool disk.raw
 is 'bytes that are not zero' 0 "$(tr -d '\0' <"$(in_pool A disk.raw)" | wc -c)"
 
 step 'none of them was published'
-is metainfo '' "$(ls "$(in_pool A .torrentpool/meta)")"
+is metainfo format "$(ls "$(in_pool A .torrentpool/meta)")"
 
 step 'delete'
 for name in disk.raw disk.qcow2 sparse.raw; do
