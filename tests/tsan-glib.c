@@ -180,6 +180,7 @@ typedef struct {
     GFunc work;
     gpointer opaque;
     GDestroyNotify destroy;
+    gboolean serial;             /* of a pool: one thread at a time */
 } Call;
 
 static Call *
@@ -255,8 +256,12 @@ poolRun(gpointer data, gpointer user)
 
     get(call);
     get(data);
+    if (call->serial)           /* threads of a pool do not wait for each other, but where only one may run */
+        get(&call->serial);
     call->work(data, call->opaque);
-    give(&call->work);          /* not &call: threads of a pool do not wait for each other */
+    if (call->serial)
+        give(&call->serial);
+    give(&call->work);
 }
 
 GThreadPool *
@@ -266,6 +271,7 @@ g_thread_pool_new(GFunc func, gpointer user, gint max, gboolean exclusive, GErro
     Call *call = callNew(NULL, user, NULL);
 
     call->work = func;
+    call->serial = max == 1;
     give(call);
     return next(poolRun, call, max, exclusive, error);
 }

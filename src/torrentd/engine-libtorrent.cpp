@@ -1754,10 +1754,16 @@ Engine::stop()
     pending.clear();
     if (session) {
         session->set_alert_notify({});
-        if (door)
+        if (door) {
             reaper.take([s = std::shared_ptr<lt::session>(std::move(session)), d = door] { endTls(*s, *d); });
-        else
-            reaper.take([p = std::make_shared<lt::session_proxy>(session->abort())]() mutable { p.reset(); });
+        } else {
+            auto proxy = std::make_shared<lt::session_proxy>(session->abort());
+
+            /* Whoever holds libtorrent's thread last joins it.  If both let go at the
+             * same time neither does, which ends the process: one after the other. */
+            session.reset();
+            reaper.take([p = std::move(proxy)]() mutable { p.reset(); });
+        }
         session.reset();
     }
 }

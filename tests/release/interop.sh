@@ -34,6 +34,7 @@ shared() {
     must give_xml "$from" "$to" "$name"
     wait_state "$to" "$name" seeding 30
     wait_key "$to" "$name"
+    wait_key "$from" "$name"
     is checksum "$(sum_of "$name")" "$(sum_of "$(in_pool "$to" "$name")")"
     is_master "$to" "$name"
     is key "$(vol_field "$from" "$name" /volume/key)" "$(vol_field "$to" "$name" /volume/key)"
