@@ -4,8 +4,9 @@
  * SPDX-License-Identifier: LGPL-2.1-or-later
  *
  * Built twice: test-engine-fake with tests/engine-fake.c (FAKE defined) and
- * test-engine with the real one.  Hosts are engines on loopback addresses; no
- * port is fixed, so that test programs may run side by side.
+ * test-engine with the real one.  Hosts are engines on loopback addresses.  Where a
+ * test needs the usual port, root has a network of its own for it, so that several of us
+ * and a virttorrentd of this machine may run side by side.
  */
 
 #include <config.h>
@@ -14,7 +15,11 @@
 #include <fcntl.h>
 #include <gio/gio.h>
 #include <glib/gstdio.h>
+#include <net/if.h>
+#include <sched.h>
 #include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -1659,12 +1664,27 @@ testSparseMagnet(void)
 }
 #endif
 
+/* A loopback interface that nobody else uses; without root this machine's has to do. */
+static void
+ownNetwork(void)
+{
+    struct ifreq lo = { .ifr_name = "lo", .ifr_flags = IFF_UP | IFF_RUNNING };
+    int fd;
+
+    if (unshare(CLONE_NEWNET) < 0)
+        return;
+    fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    g_assert_cmpint(ioctl(fd, SIOCSIFFLAGS, &lo), ==, 0);
+    close(fd);
+}
+
 int
 main(int argc, char **argv)
 {
     int rc;
     guint tick;
 
+    ownNetwork();
     g_test_init(&argc, &argv, NULL);
     /* so that waits end on time even where nothing happens */
     tick = g_timeout_add(20, wakeUp, NULL);
