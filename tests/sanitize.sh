@@ -55,9 +55,12 @@ tree() {
     tree=$TORRENTPOOL_CACHE/$1
     shift
     [[ -x $top/configure ]] || quiet "$TORRENTPOOL_CACHE/bootstrap.log" env -C "$top" ./bootstrap
+    [[ -e $tree/configured && $(<"$tree/configured") == "$*" ]] && return
+    rm -rf "$tree" # made with other flags
     mkdir -p "$tree"
-    [[ -e $tree/Makefile ]] || quiet "$tree/configure.out" env -C "$tree" "$top/configure" -q --prefix=/usr \
+    quiet "$tree/configure.out" env -C "$tree" "$top/configure" -q --prefix=/usr \
         --sysconfdir=/etc --localstatedir=/var --runstatedir=/run --libexecdir=/usr/libexec "$@"
+    echo "$*" >"$tree/configured"
 }
 
 # sanitized NAME FLAGS: everything and its tests, built with these
